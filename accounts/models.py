@@ -1,0 +1,198 @@
+"""Users, and the two things that stand for one in a request: sessions and tokens."""
+
+import secrets
+from datetime import datetime, timedelta
+from hashlib import sha256
+from typing import Any, ClassVar
+
+from django.contrib.auth.models import AbstractUser
+from django.contrib.auth.models import UserManager as DjangoUserManager
+from django.contrib.auth.password_validation import validate_password
+from django.contrib.sessions.base_session import AbstractBaseSession
+from django.core.exceptions import ValidationError
+from django.core.validators import RegexValidator
+from django.db import IntegrityError, models, transaction
+from django.db.models.functions import Lower
+from django.utils import timezone
+from django.utils.crypto import constant_time_compare
+
+from accounts.signals import access_ended
+
+models.CharField.register_lookup(Lower)
+
+
+class UserManager(DjangoUserManager["User"]):
+    """Finds users by name or e-mail address, whatever the case."""
+
+    @classmethod
+    def normalize_email(cls, email: str | None) -> str:
+        """Return the address without space around it, its domain in lower case."""
+        return super().normalize_email((email or "").strip())
+
+    def get_by_natural_key(self, username: str | None) -> "User":
+        """Return the user of that name or e-mail address. Raises `User.DoesNotExist`.
+
+        No name holds an @, so one text never means two users.
+        """
+        name = (username or "").strip().lower()
+        return self.get(email__lower=name) if "@" in name else self.get(username__lower=name)
+
+    def register(self, username: str, email: str, password: str) -> "User":
+        """Create a user. Raises `ValidationError` with what is wrong with each field."""
+        user = self.model(username=username, email=self.normalize_email(email))
+        problems: dict[str, Any] = {}
+        try:
+            user.full_clean(exclude=["password"])
+        except ValidationError as error:
+            problems = error.error_dict
+        try:
+            validate_password(password, user)
+        except ValidationError as error:
+            problems["password"] = error.error_list
+        if problems:
+            raise ValidationError(problems)
+
+        user.set_password(password)
+        try:
+            with transaction.atomic():
+                user.save()
+        except IntegrityError:  # somebody has taken the name since it was checked
+            user.full_clean(exclude=["password"])
+            raise
+        return user
+
+
+class User(AbstractUser):
+    """Somebody with an account; name and e-mail address are unique whatever their case."""
+
+    # English letters, because SQLite folds the case of no others.
+    username = models.CharField(
+        max_length=150,
+        unique=True,
+        validators=[
+            RegexValidator(
+                r"\A[A-Za-z0-9_.+-]+\Z",
+                "Use only the letters A to Z, digits and the characters _ . + -",
+            )
+        ],
+        error_messages={"unique": "This name is taken."},
+    )
+    email = models.EmailField("e-mail address")
+    daily_tokens = models.PositiveIntegerField(
+        "tokens a day",
+        null=True,
+        blank=True,
+        help_text="How many tokens this user may use a day: empty for the server's setting "
+        "CHAT_DAILY_TOKENS, 0 for no limit.",
+    )
+
+    objects: ClassVar[UserManager] = UserManager()
+
+    class Meta(AbstractUser.Meta):
+        constraints = [
+            models.UniqueConstraint(Lower("username"), name="username_is_unique"),
+            models.UniqueConstraint(Lower("email"), name="email_is_unique"),
+        ]
+
+    def validate_constraints(self, exclude: Any = None) -> None:
+        """Say of a name or an address that is taken which of the two it is."""
+        others = User.objects.exclude(pk=self.pk)
+        taken = {}
+        if others.filter(username__lower=self.username.lower()).exists():
+            taken["username"] = "This name is taken."
+        if others.filter(email__lower=self.email.lower()).exists():
+            taken["email"] = "This e-mail address is taken."
+        taken = {field: message for field, message in taken.items() if field not in exclude}
+        if taken:
+            raise ValidationError(taken)
+
+    def deactivate(self) -> None:
+        """End everything this user can do here, at once."""
+        with transaction.atomic():
+            self.is_active = False
+            self.save(update_fields=["is_active"])
+            self.session_set.all().delete()
+            self.tokens.all().delete()
+        access_ended.send(User, user=self)
+
+    def end_sessions(self, but: str | None = None) -> None:
+        """Log out everywhere, or everywhere `but` in the session of that key."""
+        self.session_set.exclude(session_key=but).delete()
+
+
+class Session(AbstractBaseSession):
+    """A login, with the user it belongs to; what else is known of it stands in its data."""
+
+    user = models.ForeignKey(User, models.CASCADE, null=True)
+
+    class Meta(AbstractBaseSession.Meta):
+        pass
+
+    @classmethod
+    def get_session_store_class(cls) -> Any:
+        """Return the store that reads and writes these rows."""
+        from accounts.sessions import SessionStore
+
+        return SessionStore
+
+    @property
+    def public_id(self) -> int:
+        """A number to name the session by, which does not give its key away.
+
+        It has 52 bits, so that it is exact in JavaScript too.
+        """
+        return int(sha256(self.session_key.encode()).hexdigest()[:13], 16)
+
+
+class TokenManager(models.Manager["Token"]):
+    """Makes tokens, and finds the one that a request carries."""
+
+    def issue(self, user: User, name: str, days: int) -> tuple["Token", str]:
+        """Create a token for `user`; return it with its secret, which is stored nowhere."""
+        prefix = secrets.token_hex(Token.PREFIX_BYTES)
+        secret = f"llama_{prefix}_{secrets.token_urlsafe(32)}"
+        token = self.create(
+            user=user,
+            name=name,
+            prefix=prefix,
+            digest=sha256(secret.encode()).hexdigest(),
+            expires_at=timezone.now() + timedelta(days=days),
+        )
+        return token, secret
+
+    def find(self, secret: str) -> "Token | None":
+        """Return the living token of an active user that has this secret."""
+        prefix = secret[len("llama_") :].partition("_")[0]
+        digest = sha256(secret.encode()).hexdigest()
+        living = self.select_related("user").filter(
+            expires_at__gt=timezone.now(), user__is_active=True
+        )
+        for token in living.filter(prefix=prefix):
+            if constant_time_compare(token.digest, digest):
+                return token
+        return None
+
+
+class Token(models.Model):
+    """A script's key to the API, in the place of a session."""
+
+    PREFIX_BYTES = 4
+    MAX_PER_USER = 50
+
+    user = models.ForeignKey(User, models.CASCADE, related_name="tokens")
+    name = models.CharField(max_length=100)
+    prefix = models.CharField(max_length=PREFIX_BYTES * 2, db_index=True)
+    digest = models.CharField(max_length=64)
+    created_at = models.DateTimeField(auto_now_add=True)
+    last_used_at = models.DateTimeField(null=True)
+    expires_at = models.DateTimeField()
+
+    objects = TokenManager()
+
+    def __str__(self) -> str:
+        return self.name
+
+    def has_been_used(self, now: datetime) -> None:
+        """Note the use, at most once a minute: it is read by people."""
+        if self.last_used_at is None or now - self.last_used_at > timedelta(minutes=1):
+            Token.objects.filter(pk=self.pk).update(last_used_at=now)

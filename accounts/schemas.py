@@ -1,0 +1,103 @@
+"""The bodies that the accounts calls take and the answers they give."""
+
+from datetime import datetime
+from typing import Annotated
+
+from ninja import Schema
+from pydantic import Field
+
+from llama_chatbot.schemas import Body, NotBlank, Text
+
+Password = Annotated[Text, Field(max_length=128)]
+
+
+class Registration(Body):
+    username: Annotated[Text, Field(max_length=150)]
+    email: Annotated[Text, Field(max_length=254)]
+    password: Password
+
+
+class Credentials(Body):
+    username: Annotated[Text, Field(max_length=254)]
+    password: Password
+
+
+class Confirmation(Body):
+    """The password once more, where the login is not a recent one."""
+
+    password: Password | None = None
+
+
+class PasswordChange(Body):
+    old_password: Password
+    new_password: Password
+
+
+class PasswordReset(Body):
+    email: Annotated[Text, Field(max_length=254)]
+
+
+class PasswordResetConfirmation(Body):
+    uid: Annotated[Text, Field(max_length=100)]
+    token: Annotated[Text, Field(max_length=100)]
+    new_password: Password
+
+
+class NewToken(Confirmation):
+    name: Annotated[NotBlank, Field(max_length=100)]
+    days: Annotated[int, Field(ge=1, le=366)]
+
+
+class UserOut(Schema):
+    id: int
+    username: str
+    email: str
+    is_staff: bool
+
+
+class Said(Schema):
+    message: str
+
+
+class Registered(Said):
+    username: str
+    email: str
+
+
+class Status(Said):
+    authenticated: bool
+    user: UserOut | None
+
+
+class SessionOut(Schema):
+    id: int
+    current: bool
+    created_at: datetime | None
+    last_seen_at: datetime | None
+    ip_address: str | None
+    user_agent: str | None
+
+
+class SessionsOut(Schema):
+    sessions: list[SessionOut]
+
+
+class TokenOut(Schema):
+    id: int
+    name: str
+    prefix: str
+    created_at: datetime
+    last_used_at: datetime | None
+    expires_at: datetime
+
+
+class TokensOut(Schema):
+    tokens: list[TokenOut]
+
+
+class TokenIssued(Schema):
+    token: str
+    id: int
+    name: str
+    prefix: str
+    expires_at: datetime

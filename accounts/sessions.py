@@ -1,0 +1,86 @@
+"""The session engine: Django's own in the database, with a column for the user.
+
+Each session's data also tells when it began, was last seen, and from where.
+"""
+
+from datetime import datetime, timedelta
+from typing import Any, cast
+
+from django.conf import settings
+from django.contrib import auth
+from django.contrib.sessions.backends.db import SessionStore as DatabaseSessionStore
+from django.http import HttpRequest
+from django.utils import timezone
+
+from accounts.models import Session, User
+from llama_chatbot.addresses import client_address
+
+LAST_SEEN_PRECISION = timedelta(minutes=1)
+
+
+class SessionStore(DatabaseSessionStore):
+    """Keeps the user's id beside the data, so that a user's sessions can be found and ended."""
+
+    @classmethod
+    def get_model_class(cls) -> type[Session]:
+        """Return the model of the rows."""
+        return Session
+
+    def create_model_instance(self, data: dict[str, Any]) -> Session:
+        """Return the row for `data`."""
+        session = cast(Session, super().create_model_instance(data))
+        session.user_id = data.get(auth.SESSION_KEY)
+        return session
+
+
+def has_begun(request: HttpRequest, **signal: Any) -> None:
+    """Note when and from where somebody logged in, here or in the admin."""
+    now = timezone.now().isoformat()
+    request.session.update(
+        {
+            "created_at": now,
+            "last_seen_at": now,
+            "password_at": now,
+            "ip_address": client_address(request),
+            "user_agent": request.headers.get("User-Agent", "")[:300],
+        }
+    )
+
+
+def has_been_seen(request: HttpRequest) -> None:
+    """Note that the session is in use, at most once a minute: each note is a write."""
+    now = timezone.now()
+    last_seen_at = request.session.get("last_seen_at")
+    if not last_seen_at or now - datetime.fromisoformat(last_seen_at) > LAST_SEEN_PRECISION:
+        request.session["last_seen_at"] = now.isoformat()
+
+
+def of(user: User, current: str | None) -> list[dict[str, Any]]:
+    """Return what a user may know of their own living sessions, the last begun first.
+
+    `current` is the key of the session that asks.
+    """
+    known = ("created_at", "last_seen_at", "ip_address", "user_agent")
+    living = user.session_set.filter(expire_date__gt=timezone.now())
+    described = [
+        {
+            "id": session.public_id,
+            "current": session.session_key == current,
+            **{name: data.get(name) for name in known},
+        }
+        for session in living
+        for data in [session.get_decoded()]
+    ]
+    return sorted(described, key=lambda session: session["created_at"] or "", reverse=True)
+
+
+def password_was_given(request: HttpRequest) -> None:
+    """Note that the user has just proved who they are."""
+    request.session["password_at"] = timezone.now().isoformat()
+
+
+def is_recent(request: HttpRequest) -> bool:
+    """Tell whether the password was given within `RECENT_LOGIN_SECONDS`."""
+    password_at: str | None = request.session.get("password_at")
+    limit = timedelta(seconds=settings.RECENT_LOGIN_SECONDS)
+    return bool(password_at and timezone.now() - datetime.fromisoformat(password_at) < limit)

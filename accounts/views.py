@@ -1,0 +1,178 @@
+"""The calls under /auth/: registration, login, passwords, sessions and tokens."""
+
+from typing import Any
+
+from django.contrib import auth
+from django.http import HttpRequest
+from django.shortcuts import get_object_or_404
+from ninja import Router, Status
+
+from accounts import passwords, sessions
+from accounts.authentication import UserRequest, session, session_or_token
+from accounts.models import Token, User
+from accounts.schemas import (
+    Confirmation,
+    Credentials,
+    NewToken,
+    PasswordChange,
+    PasswordReset,
+    PasswordResetConfirmation,
+    Registered,
+    Registration,
+    Said,
+    SessionsOut,
+    TokenIssued,
+    TokensOut,
+)
+from accounts.schemas import Status as StatusOut
+from llama_chatbot import ratelimit
+from llama_chatbot.errors import ApiError, Forbidden, NotFound
+from llama_chatbot.ratelimit import rate_limit
+
+router = Router(auth=session, tags=["accounts"])
+
+NO_CONFIRMATION = Confirmation()
+
+
+@router.post("/register/", auth=None, response={201: Registered})
+@rate_limit("register", needs_cache=True)
+def register(request: HttpRequest, body: Registration) -> Status[dict[str, str]]:
+    """Create an account; does not log in."""
+    user = User.objects.register(body.username, body.email, body.password)
+    answer = {"username": user.username, "email": user.email}
+    return Status(201, {"message": "User created successfully", **answer})
+
+
+@router.post("/login/", auth=None, response=Said)
+@rate_limit("login", needs_cache=True)
+def login(request: HttpRequest, body: Credentials) -> dict[str, str]:
+    """Begin a session, for a user name or an e-mail address with its password."""
+    ratelimit.count(
+        request, "login_account", passwords.account_key(body.username), needs_cache=True
+    )
+    user = auth.authenticate(request, username=body.username, password=body.password)
+    if user is None:
+        raise ApiError("Invalid username or password")
+    auth.login(request, user)
+    return {"message": "Login successful"}
+
+
+@router.post("/logout/", auth=None, response=Said)
+@rate_limit("write")
+def logout(request: HttpRequest) -> dict[str, str]:
+    """End this session."""
+    auth.logout(request)
+    return {"message": "Logout successful"}
+
+
+@router.get("/status/", auth=None, response=StatusOut)
+@rate_limit("read")
+def status(request: HttpRequest) -> dict[str, Any]:
+    """Tell who is asking."""
+    user = session_or_token(request)
+    message = "User is logged in" if user else "User is not logged in"
+    return {"message": message, "authenticated": bool(user), "user": user}
+
+
+@router.delete("/delete/", response=Said)
+@rate_limit("write")
+def delete(request: UserRequest, body: Confirmation = NO_CONFIRMATION) -> dict[str, str]:
+    """Delete the account with all that belongs to it."""
+    passwords.confirm(request, request.auth, body.password)
+    request.auth.delete()
+    auth.logout(request)
+    return {"message": "User deleted successfully"}
+
+
+@router.api_operation(["POST", "DELETE"], "/deactivate/{username}/", response=Said)
+@rate_limit("write")
+def deactivate(request: UserRequest, username: str) -> dict[str, str]:
+    """Deactivate somebody; for staff."""
+    if not request.auth.is_staff:
+        raise Forbidden("Only staff can deactivate a user.")
+    user = get_object_or_404(User, username__lower=username.lower())
+    if user == request.auth or user.is_superuser:
+        raise Forbidden("You cannot deactivate yourself, nor a superuser.")
+    user.deactivate()
+    return {"message": f"User {user.username} has been deactivated."}
+
+
+@router.post("/password/change/", response=Said)
+@rate_limit("login")
+def change_password(request: UserRequest, body: PasswordChange) -> dict[str, str]:
+    """Set a new password; the user's other sessions end."""
+    passwords.check(request.auth, body.old_password, "old_password")
+    passwords.change(request.auth, body.new_password)
+    auth.update_session_auth_hash(request, request.auth)
+    sessions.password_was_given(request)
+    request.auth.end_sessions(but=request.session.session_key)
+    return {"message": "Password changed successfully"}
+
+
+@router.post("/password/reset/", auth=None, response=Said)
+@rate_limit("password_reset", needs_cache=True)
+def reset_password(request: HttpRequest, body: PasswordReset) -> dict[str, str]:
+    """Mail a token for a new password to whoever has this address."""
+    passwords.send_reset(body.email)
+    return {"message": "If there is an account with this address, an e-mail is on its way."}
+
+
+@router.post("/password/reset/confirm/", auth=None, response=Said)
+@rate_limit("login", needs_cache=True)
+def confirm_password_reset(request: HttpRequest, body: PasswordResetConfirmation) -> dict[str, str]:
+    """Set a new password with a mailed token; every session ends."""
+    passwords.reset(body.uid, body.token, body.new_password)
+    return {"message": "Password changed successfully"}
+
+
+@router.get("/sessions/", response=SessionsOut)
+@rate_limit("read")
+def list_sessions(request: UserRequest) -> dict[str, Any]:
+    """List where the user is logged in."""
+    return {"sessions": sessions.of(request.auth, current=request.session.session_key)}
+
+
+@router.delete("/sessions/", response=Said)
+@rate_limit("write")
+def end_other_sessions(request: UserRequest) -> dict[str, str]:
+    """Log out everywhere but here."""
+    request.auth.end_sessions(but=request.session.session_key)
+    return {"message": "All other sessions have ended"}
+
+
+@router.delete("/sessions/{int:session_id}/", response=Said)
+@rate_limit("write")
+def end_session(request: UserRequest, session_id: int) -> dict[str, str]:
+    """Log out in one place."""
+    ended = next((s for s in request.auth.session_set.all() if s.public_id == session_id), None)
+    if ended is None:
+        raise NotFound
+    ended.delete()
+    return {"message": "The session has ended"}
+
+
+@router.post("/tokens/", response={201: TokenIssued})
+@rate_limit("write")
+def create_token(request: UserRequest, body: NewToken) -> Status[dict[str, Any]]:
+    """Create a token for scripts; the only time it is shown."""
+    passwords.confirm(request, request.auth, body.password)
+    if request.auth.tokens.count() >= Token.MAX_PER_USER:
+        raise ApiError(f"You have {Token.MAX_PER_USER} tokens: revoke one first.")
+    token, secret = Token.objects.issue(request.auth, body.name, body.days)
+    described = {name: getattr(token, name) for name in ("id", "name", "prefix", "expires_at")}
+    return Status(201, {"token": secret, **described})
+
+
+@router.get("/tokens/", response=TokensOut)
+@rate_limit("read")
+def list_tokens(request: UserRequest) -> dict[str, Any]:
+    """List the user's tokens."""
+    return {"tokens": request.auth.tokens.order_by("id")}
+
+
+@router.delete("/tokens/{int:token_id}/", response=Said)
+@rate_limit("write")
+def revoke_token(request: UserRequest, token_id: int) -> dict[str, str]:
+    """Revoke a token."""
+    get_object_or_404(request.auth.tokens, pk=token_id).delete()
+    return {"message": "The token has been revoked"}

@@ -1,0 +1,81 @@
+"""What a reader of a reply gets to know, in the order in which it happens."""
+
+from typing import NamedTuple
+
+from chat.models import Message, Status
+from llama_chatbot.errors import ApiError
+
+
+class ReplyInterrupted(ApiError):
+    """The server went away while it wrote the reply."""
+
+    status, code = 503, "reply_interrupted"
+    message = "The server stopped in the middle of the reply; what was written is kept."
+
+
+class ReplyFailed(ApiError):
+    """The model failed in the middle of the reply."""
+
+    status, code = 503, "model_unavailable"
+    message = "The model stopped in the middle of the reply; what was written is kept."
+
+
+class Start(NamedTuple):
+    """The first event: which reply this is, and what the model saw."""
+
+    reply_id: int
+    message_id: int | None  # of the user's message
+    thread_id: int
+    model: str
+    context: dict[str, int | None]
+
+    @classmethod
+    def of(cls, reply: Message) -> "Start":
+        """Return the first event of a reply."""
+        return cls(reply.pk, reply.parent_id, reply.thread_id, reply.model, reply.context)
+
+
+class Thought(NamedTuple):
+    """More of what the model thinks; `offset` is the number of characters so far."""
+
+    text: str
+    offset: int
+
+
+class Delta(NamedTuple):
+    """More of the text; `offset` is the number of characters so far, these included."""
+
+    text: str
+    offset: int
+
+
+class Beat(NamedTuple):
+    """Nothing new for a while: the connection is to be kept alive."""
+
+
+class End(NamedTuple):
+    """The reply is complete or was stopped."""
+
+    status: str
+    usage: dict[str, int | None]
+
+
+class Failure(NamedTuple):
+    """The reply will not be completed."""
+
+    error: ApiError
+
+
+Event = Start | Thought | Delta | Beat | End | Failure
+
+
+def last_event(reply: Message, error: ApiError | None = None) -> End | Failure:
+    """Return the event with which a reply has ended; `error` says why it failed, if known."""
+    if reply.status == Status.INTERRUPTED:
+        error = ReplyInterrupted()
+    elif reply.status == Status.FAILED and error is None:
+        error = ReplyFailed()
+        error.code = reply.error_code
+    if error is None or reply.status in (Status.COMPLETE, Status.STOPPED):
+        return End(reply.status, reply.usage)
+    return Failure(error)

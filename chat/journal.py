@@ -1,0 +1,294 @@
+"""What the database is told of a reply, from its beginning to its end.
+
+All of it is sync, and each function is one transaction: none is open while the model writes.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import sha256
+from textwrap import shorten
+from typing import NamedTuple
+
+from django.db import connection, transaction
+from django.db.models import F, Q
+from django.shortcuts import get_object_or_404
+from django.utils import timezone
+
+from accounts.models import User
+from chat import context
+from chat.context import Context
+from chat.llm import Record
+from chat.models import Message, Send, Sender, Status, Thread, Usage, this_process
+from llama_chatbot.errors import ApiError
+
+AUTOMATIC_TITLE_LENGTH = 60
+ENDING_FIELDS = (
+    "content",
+    "thinking",
+    "status",
+    "error_code",
+    "prompt_tokens",
+    "completion_tokens",
+    "duration_ms",
+    "first_token_ms",
+)
+
+
+class ReplyInProgress(ApiError):
+    """The thread has a reply in the making, and takes one at a time."""
+
+    status, code = 409, "reply_in_progress"
+    message = "This thread's last message is still being answered."
+
+
+class KeyReused(ApiError):
+    """An idempotency key came again with something else."""
+
+    status, code = 409, "idempotency_key_reused"
+    message = "This Idempotency-Key was sent with another message."
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A message that a user sends.
+
+    `parent` is the id of the message it follows: None for the beginning of the thread, "newest" for
+    the newest message. `key` is the client's idempotency key, or empty.
+    """
+
+    user: User
+    thread_id: int
+    text: str
+    parent: int | str | None
+    key: str
+
+    @property
+    def digest(self) -> str:
+        """A name for what is sent."""
+        return sha256(repr((self.thread_id, self.text, self.parent)).encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A reply that was begun: its row, its thread as it was before, and what the model sees."""
+
+    reply: Message
+    thread: Thread
+    title_before: str
+    updated_before: datetime
+    context: Context
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a reply has ended; `pieces` is how many came from the model."""
+
+    status: Status
+    error: ApiError | None
+    record: Record | None
+    first_token_ms: int | None
+    pieces: int
+
+
+class State(NamedTuple):
+    """What a reply's row says to the process that writes it."""
+
+    status: str
+    followed_at: datetime | None
+    user_is_active: bool
+
+
+def repeated(draft: Draft) -> int | None:
+    """Return the id of the reply that this draft's key began within a day, if any.
+
+    Raises `KeyReused` where that was for another message.
+    """
+    if not draft.key:
+        return None
+    send = Send.objects.filter(user=draft.user, key=draft.key).first()
+    if send is None:
+        return None
+    if timezone.now() - send.created_at > Send.KEPT_FOR:
+        send.delete()
+        return None
+    if send.digest != draft.digest:
+        raise KeyReused
+    return send.reply_id
+
+
+def begin(draft: Draft, window: int) -> Begun:
+    """Store the user's message, and a reply that is being made.
+
+    `window` is as for `context.plan`. Raises `Http404`, `ReplyInProgress`, and what `plan` raises.
+    """
+    with transaction.atomic():
+        threads = Thread.objects.select_for_update()
+        thread = get_object_or_404(threads, pk=draft.thread_id, user=draft.user)
+        thread.messages.settle()
+        if thread.messages.generating().exists():
+            raise ReplyInProgress
+        parent_id = parent_of(draft, thread)
+        planned = context.plan(thread, thread.path_to(parent_id), draft.text, window)
+
+        now = timezone.now()
+        question = Message.objects.create(
+            thread=thread,
+            parent_id=parent_id,
+            sender=Sender.USER,
+            content=draft.text,
+            created_at=now,
+        )
+        start = planned.start or question.pk
+        reply = Message.objects.create(
+            thread=thread,
+            parent=question,
+            sender=Sender.BOT,
+            status=Status.GENERATING,
+            created_at=now,
+            model=thread.model,
+            context_start=start,
+            context_key=context.key_of(thread, start),
+            turns_kept=planned.turns_kept,
+            turns_dropped=planned.turns_dropped,
+            owner=this_process(),
+            heartbeat_at=now,
+        )
+        if draft.key:
+            Send.objects.create(
+                user=draft.user, key=draft.key, digest=draft.digest, reply=reply, created_at=now
+            )
+        begun = Begun(reply, thread, thread.title, thread.updated_at, planned)
+        thread.title = thread.title or first_words(draft.text)
+        thread.updated_at = now
+        thread.save(update_fields=["title", "updated_at"])
+    return begun
+
+
+def parent_of(draft: Draft, thread: Thread) -> int | None:
+    """Return the id of the message that the draft follows. Raises `ApiError` for a wrong one."""
+    if draft.parent == "newest":
+        newest = thread.messages.order_by("-pk").values_list("pk", flat=True)
+        return newest.first()
+    if draft.parent is None:
+        return None
+    if not thread.messages.filter(pk=draft.parent, sender=Sender.BOT).exists():
+        problem = "A message follows one of the bot's in the same thread."
+        raise ApiError(problem, fields={"parent_id": [problem]})
+    return int(draft.parent)
+
+
+def first_words(text: str) -> str:
+    """Return the first words of a message, cut at a word, as its thread's title."""
+    title = shorten(text, AUTOMATIC_TITLE_LENGTH, placeholder="…")
+    return title if title != "…" else text.strip()[: AUTOMATIC_TITLE_LENGTH - 1] + "…"
+
+
+def settle(begun: Begun, text: str, thinking: str, ending: Ending) -> None:
+    """Store how a reply has ended, in its row and in `begun.reply`.
+
+    A model that failed before its first token leaves the thread as it was. A reply that was ended
+    from elsewhere meanwhile keeps that status.
+    """
+    if ending.status == Status.FAILED and not (text or thinking):
+        discard(begun)
+        return
+    reply, record = begun.reply, ending.record
+    reply.content, reply.thinking, reply.first_token_ms = text, thinking, ending.first_token_ms
+    reply.status = ending.status
+    reply.error_code = ending.error.code if ending.error else ""
+    if record:
+        reply.prompt_tokens, reply.completion_tokens, reply.duration_ms = record
+    with transaction.atomic():
+        rows = Message.objects.select_for_update().filter(pk=reply.pk)
+        status = rows.values_list("status", flat=True).first()
+        if status is None:  # deleted with its thread or its user
+            reply.status = Status.STOPPED
+        else:
+            if status != Status.GENERATING:
+                reply.status = status
+            reply.save(update_fields=ENDING_FIELDS)
+        count_usage(begun, ending)
+
+
+def count_usage(begun: Begun, ending: Ending) -> None:
+    """Add a reply to what its user has used today.
+
+    Where Ollama's record is missing, because the reply was cut short, the prompt's estimate counts
+    and a token for each piece that came.
+    """
+    if not User.objects.filter(pk=begun.thread.user_id).exists():
+        return
+    prompt_tokens, completion_tokens = begun.context.tokens, ending.pieces
+    if ending.record:
+        prompt_tokens, completion_tokens, _ = ending.record
+    usage, _ = Usage.objects.get_or_create(
+        user_id=begun.thread.user_id, date=timezone.now().date(), model=begun.reply.model
+    )
+    Usage.objects.filter(pk=usage.pk).update(
+        replies=F("replies") + 1,
+        prompt_tokens=F("prompt_tokens") + prompt_tokens,
+        completion_tokens=F("completion_tokens") + completion_tokens,
+    )
+
+
+def discard(begun: Begun) -> None:
+    """Leave the thread as it was before the message, unless its reply was stopped meanwhile."""
+    reply, thread = begun.reply, begun.thread
+    reply.status = Status.FAILED
+    with transaction.atomic():
+        if Message.objects.select_for_update().generating().filter(pk=reply.pk).exists():
+            Message.objects.filter(children=reply).delete()  # and with it the reply
+            Thread.objects.filter(pk=thread.pk, updated_at=thread.updated_at).update(
+                title=begun.title_before, updated_at=begun.updated_before
+            )
+
+
+def checkpoint(texts: Iterable[tuple[int, str, str]]) -> dict[int, State]:
+    """Store how far this process's replies are, and their heartbeat; return what became of them.
+
+    `texts` has each reply's id, text and thinking. A reply that was deleted has no state.
+    """
+    now = connection.ops.adapt_datetimefield_value(timezone.now())
+    rows = [(text, thinking, now, pk, Status.GENERATING) for pk, text, thinking in texts]
+    with transaction.atomic(), connection.cursor() as cursor:
+        # One statement for all of them; the ORM's bulk_update would compare every row with every
+        # id.
+        cursor.executemany(
+            f"UPDATE {Message._meta.db_table} SET content = %s, thinking = %s, heartbeat_at = %s"  # noqa: S608
+            " WHERE id = %s AND status = %s",
+            rows,
+        )
+        states = Message.objects.filter(pk__in=[row[3] for row in rows]).values_list(
+            "pk", "status", "followed_at", "thread__user__is_active"
+        )
+        return {pk: State(status, followed, active) for pk, status, followed, active in states}
+
+
+def stop(which: Q) -> list[int]:
+    """Mark running replies as stopped, whichever process writes them; return their ids.
+
+    The process that writes one sees it at its next checkpoint.
+    """
+    with transaction.atomic():
+        Message.objects.filter(which).settle()
+        running = Message.objects.select_for_update(of=("self",)).filter(which).generating()
+        ids = list(running.values_list("pk", flat=True))
+        Message.objects.filter(pk__in=ids).generating().update(status=Status.STOPPED)
+    return ids
+
+
+def read(reply_id: int, *, following: bool) -> Message | None:
+    """Return a reply as it is stored, settled if its process is dead.
+
+    `following` tells the process that writes it that somebody reads along.
+    """
+    replies = Message.objects.filter(pk=reply_id)
+    reply = replies.first()
+    if reply and reply.status == Status.GENERATING:
+        if reply.is_orphaned:
+            replies.settle()
+            return replies.first()
+        if following:
+            replies.update(followed_at=timezone.now())
+    return reply

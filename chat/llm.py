@@ -1,0 +1,300 @@
+"""The only place that talks to Ollama; its failures become ours.
+
+ModelError                what a client can read about a model that did not answer
+├── ModelUnavailable      Ollama is down, refuses, is busy, or talks nonsense
+├── ModelMissing          Ollama does not have the model
+└── ModelTimeout          Ollama did not answer in time
+UnknownModel              the client chose a model that Ollama does not have
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
+from contextlib import aclosing, asynccontextmanager
+from typing import Any, NamedTuple, TypedDict, cast
+from weakref import WeakKeyDictionary
+
+import aiohttp
+import httpx
+import ollama
+from django.conf import settings
+from django.core.cache import cache
+from httpx_aiohttp import AiohttpTransport
+
+from llama_chatbot.errors import ApiError
+
+MODELS_CACHE_KEY = "ollama-models"
+MODELS_CACHE_SECONDS = 30
+PROBE_SECONDS = 2.0
+FAIL_FAST_SECONDS = 3.0
+NANOSECONDS_IN_A_MILLISECOND = 1_000_000
+
+# What ollama's client raises for an answer that is not Ollama's: not JSON, not an object, or an
+# object of another shape.
+GARBAGE = (ValueError, TypeError, AttributeError, RecursionError)
+
+
+class ModelError(ApiError):
+    """The model did not answer, or stopped in the middle."""
+
+    status = 503
+
+
+class ModelUnavailable(ModelError):
+    """Ollama is down, refuses, is busy, or talks nonsense."""
+
+    code = "model_unavailable"
+    message = "The model cannot be reached just now: try again in a moment."
+
+
+class ModelMissing(ModelError):
+    """Ollama does not have the model."""
+
+    code = "model_missing"
+
+    def __init__(self, model: str) -> None:
+        super().__init__(
+            f"The model {model} is not installed: the operator can get it with "
+            f"`python manage.py pullmodel {model}`."
+        )
+
+
+class ModelTimeout(ModelError):
+    """Ollama did not answer in time."""
+
+    status, code = 504, "model_timeout"
+    message = "The model did not answer in time: try again in a moment."
+
+
+class UnknownModel(ApiError):
+    """The client chose a model that Ollama does not have."""
+
+    def __init__(self, model: str, models: Sequence[str]) -> None:
+        known = ", ".join(models) or "none"
+        super().__init__(
+            "There is no such model.",
+            fields={"model": [f"There is no model {model}. Models to choose from: {known}."]},
+        )
+
+
+class Model(TypedDict):
+    """A model that Ollama has; `size` is in bytes."""
+
+    name: str
+    size: int
+    family: str
+    parameter_size: str
+    modified_at: str
+
+
+class Prompt(TypedDict):
+    """One message as the model sees it."""
+
+    role: str
+    content: str
+
+
+class Record(NamedTuple):
+    """Ollama's own record of a reply; durations in milliseconds."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    duration_ms: int
+
+
+_clients: WeakKeyDictionary[asyncio.AbstractEventLoop, ollama.AsyncClient] = WeakKeyDictionary()
+
+
+def client() -> ollama.AsyncClient:
+    """Return the event loop's one client: making one costs 25 ms."""
+    loop = asyncio.get_running_loop()
+    if loop not in _clients:
+        transport = AiohttpTransport(
+            # Every running reply holds a connection, so their number must not be limited here.
+            client=lambda: aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
+        )
+        _clients[loop] = ollama.AsyncClient(
+            host=settings.OLLAMA_HOST,
+            transport=transport,
+            timeout=httpx.Timeout(None, connect=settings.OLLAMA_CONNECT_TIMEOUT_SECONDS),
+        )
+    return _clients[loop]
+
+
+async def close() -> None:
+    """Close the event loop's client, at the end of the process."""
+    if opened := _clients.pop(asyncio.get_running_loop(), None):
+        await opened.close()  # type: ignore[no-untyped-call]
+
+
+class Health:
+    """Whether Ollama answers at all, as the last calls found it.
+
+    While it does not, calls fail at once for some seconds instead of queueing up behind it; then
+    one of them asks for Ollama's version and the others go on failing until that has answered.
+    """
+
+    def __init__(self) -> None:
+        self.fail_until = 0.0  # of time.monotonic(); 0 while Ollama answers
+        self.waiting: dict[object, float] = {}  # calls without a first token, and since when
+
+    async def check(self) -> None:
+        """Raise `ModelUnavailable` where Ollama is known not to answer."""
+        now = time.monotonic()
+        if now < self.fail_until:
+            raise ModelUnavailable
+        is_stuck = any(now - since > FAIL_FAST_SECONDS for since in self.waiting.values())
+        if self.fail_until or is_stuck:
+            self.fail_until = now + FAIL_FAST_SECONDS
+            await version()
+            self.fail_until = 0.0
+
+    def has_failed(self) -> None:
+        """Note that Ollama did not answer."""
+        self.fail_until = time.monotonic() + FAIL_FAST_SECONDS
+
+    def has_answered(self) -> None:
+        """Note that Ollama did answer."""
+        self.fail_until = 0.0
+
+
+health = Health()
+
+
+@asynccontextmanager
+async def _translated(model: str = "") -> AsyncIterator[None]:
+    """Turn all that can go wrong with Ollama into one of this module's errors."""
+    try:
+        yield
+    except TimeoutError:
+        raise ModelTimeout from None
+    except (httpx.TransportError, aiohttp.ClientError, ConnectionError) as error:
+        health.has_failed()
+        raise ModelUnavailable from error
+    except ollama.ResponseError as error:
+        if error.status_code == 404:
+            raise ModelMissing(model) from None
+        raise ModelUnavailable(f"The model server refused: {error.error}.") from None
+    except GARBAGE as error:
+        raise ModelUnavailable("The model server's answer makes no sense.") from error
+
+
+async def chat(
+    model: str,
+    messages: Sequence[Prompt],
+    options: dict[str, Any],
+    on_part: Callable[[str, str], None],
+) -> Record:
+    """Have `model` write a reply, and return Ollama's record of it.
+
+    `on_part(text, thinking)` gets each piece as it comes. Cancelling the call closes the request,
+    which makes Ollama stop. Raises `ModelError`.
+    """
+    loop = asyncio.get_running_loop()
+    call = object()
+    health.waiting[call] = time.monotonic()
+    try:
+        async with (
+            _translated(model),
+            asyncio.timeout(settings.OLLAMA_FIRST_TOKEN_TIMEOUT_SECONDS) as patience,
+            aclosing(
+                cast(
+                    AsyncGenerator[ollama.ChatResponse],
+                    await client().chat(model, messages, options=options, stream=True),
+                )
+            ) as parts,
+        ):
+            async for part in parts:
+                patience.reschedule(loop.time() + settings.OLLAMA_NEXT_TOKEN_TIMEOUT_SECONDS)
+                if call in health.waiting:
+                    del health.waiting[call]
+                    health.has_answered()
+                message = part.message
+                if message.content or message.thinking:
+                    on_part(message.content or "", message.thinking or "")
+                if part.done:
+                    return Record(
+                        part.prompt_eval_count or 0,
+                        part.eval_count or 0,
+                        (part.total_duration or 0) // NANOSECONDS_IN_A_MILLISECOND,
+                    )
+        raise ModelUnavailable("The model server ended in the middle of the reply.")
+    except ModelTimeout:
+        if call in health.waiting:
+            health.has_failed()
+        raise
+    finally:
+        health.waiting.pop(call, None)
+
+
+async def version() -> str:
+    """Return Ollama's version: the cheapest sign of life. Raises `ModelError`."""
+    async with _translated(), asyncio.timeout(PROBE_SECONDS):
+        # ollama's client has no call for it.
+        response = await client()._client.get("/api/version")
+        response.raise_for_status()
+        return str(response.json()["version"])
+
+
+async def models(*, fresh: bool = False) -> list[Model]:
+    """Return the models that Ollama has, at most 30 s old. Raises `ModelError`."""
+    found: list[Model] | None = None if fresh else await cache.aget(MODELS_CACHE_KEY)
+    if found is None:
+        async with _translated(), asyncio.timeout(PROBE_SECONDS * 5):
+            listing = await client().list()
+        found = [
+            Model(
+                name=model.model or "",
+                size=int(model.size or 0),
+                family=(model.details and model.details.family) or "",
+                parameter_size=(model.details and model.details.parameter_size) or "",
+                modified_at=model.modified_at.isoformat() if model.modified_at else "",
+            )
+            for model in listing.models
+        ]
+        await cache.aset(MODELS_CACHE_KEY, found, MODELS_CACHE_SECONDS)
+    return found
+
+
+def full_name(model: str) -> str:
+    """Return the name as Ollama lists it: without a tag, `latest` is meant."""
+    return model if ":" in model.rpartition("/")[2] else f"{model}:latest"
+
+
+async def require_model(model: str) -> None:
+    """Raise `UnknownModel` unless Ollama has the model, be it pulled a moment ago."""
+    for fresh in (False, True):
+        names = [known["name"] for known in await models(fresh=fresh)]
+        if full_name(model) in names:
+            return
+    raise UnknownModel(model, names)
+
+
+_context_lengths: dict[str, tuple[int, float]] = {}  # by model: tokens, time of reading
+
+
+async def context_length(model: str) -> int:
+    """Return how many tokens `model` was trained to see at once. Raises `ModelError`."""
+    await health.check()
+    tokens, read_at = _context_lengths.get(model, (0, 0.0))
+    if not tokens or time.monotonic() - read_at > MODELS_CACHE_SECONDS:
+        async with _translated(model), asyncio.timeout(PROBE_SECONDS * 5):
+            info = (await client().show(model)).modelinfo or {}
+        architecture = info.get("general.architecture")
+        tokens = int(info.get(f"{architecture}.context_length") or settings.CHAT_CONTEXT_WINDOW_MAX)
+        _context_lengths[model] = tokens, time.monotonic()
+    return tokens
+
+
+def pull(model: str) -> Iterator[tuple[str, int, int]]:
+    """Have Ollama download a model; yield its status with bytes done and bytes in all.
+
+    Blocks, for the command line. Raises `ModelError`.
+    """
+    try:
+        for progress in ollama.Client(host=settings.OLLAMA_HOST).pull(model, stream=True):
+            yield progress.status or "", progress.completed or 0, progress.total or 0
+    except ollama.ResponseError as error:
+        raise ModelUnavailable(f"Ollama could not pull {model}: {error.error}.") from None
+    except (httpx.TransportError, ConnectionError):
+        raise ModelUnavailable(f"Ollama does not answer at {settings.OLLAMA_HOST}.") from None

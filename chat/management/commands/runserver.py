@@ -1,0 +1,29 @@
+"""`manage.py runserver`: Django's, with its reloading and checks, over uvicorn.
+
+Django's own serves WSGI, which would send a streamed reply in one piece at its end.
+"""
+
+from typing import Any
+
+import uvicorn
+from django.core.management.commands.runserver import Command as DjangoCommand
+
+
+class Command(DjangoCommand):
+    """Serves the ASGI application as production does."""
+
+    addr: str
+    port: str
+
+    help = "Starts a development server that streams."
+
+    def inner_run(self, *args: Any, **options: Any) -> None:
+        """Check the project, then serve until Ctrl-C."""
+        self.check()
+        self.check_migrations()
+        config = uvicorn.Config(
+            "llama_chatbot.asgi:application", host=self.addr, port=int(self.port), lifespan="on"
+        )
+        uvicorn.Server(config).run()
+        if options["shutdown_message"]:
+            self.stdout.write(options["shutdown_message"])

@@ -1,0 +1,116 @@
+"""Replies, wherever they are written: sending a message, following its reply, stopping it."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+
+from django.conf import settings
+from django.db import IntegrityError
+from django.db.models import Q, QuerySet
+
+from chat import journal, live, llm
+from chat.events import Beat, Delta, Event, Failure, Start, Thought, last_event
+from chat.journal import Draft, ReplyInProgress
+from chat.live import BEAT_SECONDS, FOLLOWED_SECONDS, in_database
+from chat.models import Message, Status, Thread
+from llama_chatbot.errors import Unavailable
+
+POLL_SECONDS = 0.5
+
+
+async def send(draft: Draft, thread: Thread) -> int:
+    """Store a message and have the model answer it; return the reply's id.
+
+    Raises `ModelError` where the model cannot be reached, and what `journal.begin` raises.
+    """
+    if live.is_draining():
+        raise Unavailable("The server is about to restart: try again in a moment.")
+    await llm.health.check()
+    window = min(await llm.context_length(thread.model), settings.CHAT_CONTEXT_WINDOW_MAX)
+    try:
+        begun = await in_database(journal.begin, draft, window)
+    except IntegrityError:
+        # The same at the same moment: either the same message with the same key, or another one.
+        if reply_id := await in_database(journal.repeated, draft):
+            return reply_id
+        raise ReplyInProgress from None
+    live.write(begun)
+    return begun.reply.pk
+
+
+def follow(reply_id: int, offset: int = 0) -> AsyncIterator[Event]:
+    """Yield what happens to a reply, its text from `offset` on, whichever process writes it."""
+    if reply_id in live.replies:
+        return live.replies[reply_id].follow(offset)
+    return follow_stored(reply_id, offset)
+
+
+async def follow_stored(reply_id: int, offset: int) -> AsyncIterator[Event]:
+    """Yield what happens to a reply that this process does not write, from its row."""
+    thought = 0
+    reply = None
+    heard_at, told_at = time.monotonic(), 0.0
+    while True:
+        now = time.monotonic()
+        tells = now - told_at > FOLLOWED_SECONDS
+        told_at = now if tells else told_at
+        was_new, reply = reply is None, await in_database(journal.read, reply_id, following=tells)
+        if reply is None:
+            yield Failure(llm.ModelUnavailable())  # before its first token, in its own process
+            return
+        if was_new:
+            yield Start.of(reply)
+        if len(reply.thinking) > thought:
+            piece, thought = reply.thinking[thought:], len(reply.thinking)
+            yield Thought(piece, thought)
+        if len(reply.content) > offset:
+            piece, offset = reply.content[offset:], len(reply.content)
+            yield Delta(piece, offset)
+            heard_at = now
+        if reply.status != Status.GENERATING:
+            yield last_event(reply)
+            return
+        if now - heard_at > BEAT_SECONDS:
+            yield Beat()
+            heard_at = now
+        await asyncio.sleep(POLL_SECONDS)
+
+
+def stop(which: Q) -> list[int]:
+    """Stop the running replies among `which` messages, in whatever process; return their ids.
+
+    Sync, and callable from any thread. A reply of this process ends at once.
+    """
+    ids = journal.stop(which)
+    for reply_id in ids:
+        if reply := live.replies.get(reply_id):
+            reply.loop.call_soon_threadsafe(reply.end, Status.STOPPED)
+    return ids
+
+
+async def stop_and_wait(which: Q) -> bool:
+    """Stop the running replies among `which` and wait until those of this process have ended.
+
+    Return whether there were any.
+    """
+    ids = await in_database(stop, which)
+    tasks = [live.replies[reply_id].task for reply_id in ids if reply_id in live.replies]
+    if tasks:
+        await asyncio.wait(tasks)
+    return bool(ids)
+
+
+async def wait(reply_id: int) -> Message:
+    """Return a reply when it has ended. Raises its `ApiError` where it failed."""
+    async for event in follow(reply_id):
+        if isinstance(event, Failure):
+            raise event.error
+    return await Message.objects.aget(pk=reply_id)
+
+
+def delete_threads(threads: QuerySet[Thread]) -> int:
+    """Delete threads, ending their running replies; return how many there were."""
+    ids = list(threads.values_list("pk", flat=True))
+    stop(Q(thread__in=ids))
+    _, counts = Thread.objects.filter(pk__in=ids).delete()
+    return counts.get(Thread._meta.label, 0)

@@ -1,0 +1,203 @@
+"""The bodies that the chat calls take and the answers they give."""
+
+import datetime
+from typing import Annotated, Any
+
+from django.conf import settings
+from ninja import Schema
+from pydantic import Field
+
+from chat.models import Message, Thread
+from llama_chatbot.schemas import Body, NotBlank, Text
+
+Title = Annotated[NotBlank, Field(max_length=Thread.TITLE_LENGTH)]
+ModelName = Annotated[NotBlank, Field(max_length=200)]
+MessageId = Annotated[int, Field(ge=1, lt=2**63)]
+Limit = Annotated[int, Field(ge=1, le=200)]
+
+
+class Options(Body):
+    """How the model writes, in Ollama's names. None leaves an option to Ollama."""
+
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    top_k: Annotated[int, Field(ge=0, le=1000)] | None = None
+    min_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    repeat_penalty: Annotated[float, Field(ge=0, le=2)] | None = None
+    seed: Annotated[int, Field(ge=0, lt=2**31)] | None = None
+    num_ctx: Annotated[int, Field(ge=512, le=settings.CHAT_CONTEXT_WINDOW_MAX)] | None = None
+    num_predict: Annotated[int, Field(ge=1, le=settings.CHAT_CONTEXT_WINDOW_MAX)] | None = None
+    stop: (
+        Annotated[list[Annotated[Text, Field(min_length=1, max_length=100)]], Field(max_length=8)]
+        | None
+    ) = None
+
+    def chosen(self) -> dict[str, Any]:
+        """Return the options that are not left to Ollama."""
+        return self.model_dump(exclude_none=True)
+
+
+class ThreadSettings(Body):
+    """What can be set of a thread; what is not named stays as it is."""
+
+    title: Title | None = None
+    model: ModelName | None = None
+    system_prompt: Annotated[Text, Field(max_length=20_000)] | None = None
+    options: Options | None = None
+
+    def changes(self) -> dict[str, Any]:
+        """Return the fields that are named, as the thread stores them."""
+        changes = {name: getattr(self, name) for name in self.model_fields_set}
+        if "options" in changes:
+            changes["options"] = self.options.chosen() if self.options else {}
+        if changes.get("model", "") is None:
+            changes["model"] = settings.OLLAMA_MODEL
+        if "title" in changes:
+            changes["title"] = self.title or ""
+            changes["title_is_given"] = bool(self.title)
+        return changes
+
+
+class NewTitle(Body):
+    title: Title
+
+
+class NewMessage(Body):
+    """A message; without `parent_id` it follows the newest, with null it begins the thread."""
+
+    message: NotBlank
+    parent_id: MessageId | None = None
+
+
+class Page(Schema):
+    """Which page of a list is wanted."""
+
+    limit: Limit = 50
+    cursor: str = ""
+
+
+class MessagesPage(Page):
+    limit: Limit = 200
+
+
+class Place(Schema):
+    """After how many characters of a reply to go on."""
+
+    offset: Annotated[int, Field(ge=0, lt=2**53)] = 0
+
+
+class Period(Schema):
+    """So many days, today included."""
+
+    days: Annotated[int, Field(ge=1, le=366)] = 30
+
+
+class ThreadOut(Schema):
+    id: int
+    title: str
+    model: str
+    system_prompt: str | None
+    options: dict[str, Any]
+    created_at: datetime.datetime
+    updated_at: datetime.datetime
+
+
+class ThreadCreated(Schema):
+    thread_id: int
+    thread: ThreadOut
+
+
+class ThreadsOut(Schema):
+    threads: list[ThreadOut]
+    next: str | None
+
+
+class UsageOfReply(Schema):
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    duration_ms: int | None
+    first_token_ms: int | None
+
+
+class ContextOut(Schema):
+    turns_kept: int | None
+    turns_dropped: int | None
+
+
+class MessageOut(Schema):
+    """A message; what only replies have is null in a user's."""
+
+    id: int
+    parent_id: int | None
+    sender: str
+    content: str
+    thinking: str
+    status: str
+    created_at: datetime.datetime
+    model: str | None
+    error_code: str | None
+    usage: UsageOfReply | None
+    context: ContextOut | None
+
+    @staticmethod
+    def resolve_model(message: Message) -> str | None:
+        return message.model or None
+
+    @staticmethod
+    def resolve_error_code(message: Message) -> str | None:
+        return message.error_code or None
+
+    @staticmethod
+    def resolve_usage(message: Message) -> dict[str, int | None] | None:
+        return message.usage if message.is_reply else None
+
+    @staticmethod
+    def resolve_context(message: Message) -> dict[str, int | None] | None:
+        return message.context if message.is_reply else None
+
+
+class MessagesOut(Schema):
+    messages: list[MessageOut]
+    next: str | None
+
+
+class Said(Schema):
+    status: str
+
+
+class WholeReply(Schema):
+    response: str
+    message: MessageOut
+    usage: UsageOfReply
+
+
+class ModelOut(Schema):
+    name: str
+    size: int
+    family: str
+    parameter_size: str
+    modified_at: str
+
+
+class ModelsOut(Schema):
+    models: list[ModelOut]
+    default: str
+
+
+class UsageOfDay(Schema):
+    date: datetime.date
+    model: str
+    replies: int
+    prompt_tokens: int
+    completion_tokens: int
+
+
+class UsageTotal(Schema):
+    replies: int
+    prompt_tokens: int
+    completion_tokens: int
+
+
+class UsageOut(Schema):
+    days: list[UsageOfDay]
+    total: UsageTotal

@@ -1,0 +1,98 @@
+"""The one NinjaAPI: its routes, how it reads bodies, and the error shape of all it answers."""
+
+from typing import Any
+
+from django.core.exceptions import ValidationError as DjangoValidationError
+from django.http import Http404, HttpRequest, HttpResponse
+from ninja import NinjaAPI
+from ninja.errors import AuthenticationError, HttpError, ValidationError
+from ninja.parser import Parser
+from pydantic_core import from_json
+
+from accounts.authentication import session_or_token
+from accounts.views import router as accounts_router
+from chat.views import router as chat_router
+from chat.views import usage_router
+from llama_chatbot.errors import (
+    ApiError,
+    InvalidJson,
+    NotAuthenticated,
+    NotFound,
+    UnsupportedMediaType,
+)
+from llama_chatbot.health import router as health_router
+
+
+class StrictJson(Parser):
+    """Reads a body as JSON only, of the declared media type only."""
+
+    def parse_body(self, request: HttpRequest) -> Any:
+        """Return the parsed body. Raises `UnsupportedMediaType` and `InvalidJson`."""
+        if request.content_type != "application/json":
+            raise UnsupportedMediaType
+        try:
+            # Unlike `json.loads` it stops at 200 nested brackets and at a lone surrogate.
+            return from_json(request.body, allow_inf_nan=False)
+        except ValueError as error:
+            raise InvalidJson from error
+
+
+api = NinjaAPI(
+    title="Llama Chatbot",
+    version="1",
+    auth=session_or_token,
+    parser=StrictJson(),
+    docs_url="/docs/",
+)
+api.add_router("/auth/usage/", usage_router)
+api.add_router("/auth/", accounts_router)
+api.add_router("/chat/", chat_router)
+api.add_router("/health/", health_router)
+
+
+@api.exception_handler(ApiError)
+def answer_api_error(request: HttpRequest, error: ApiError) -> HttpResponse:
+    """Answer what the domain code raised."""
+    return error.response()
+
+
+@api.exception_handler(HttpError)
+def answer_ninja_error(request: HttpRequest, error: HttpError) -> HttpResponse:
+    """Answer Ninja's own errors: it wraps whatever `StrictJson` raises in one."""
+    return (error.__cause__ if isinstance(error.__cause__, ApiError) else ApiError()).response()
+
+
+@api.exception_handler(AuthenticationError)
+def answer_nobody(request: HttpRequest, error: AuthenticationError) -> HttpResponse:
+    """Answer a call that needs somebody who is logged in."""
+    return NotAuthenticated().response()
+
+
+@api.exception_handler(Http404)
+def answer_missing(request: HttpRequest, error: Http404) -> HttpResponse:
+    """Answer `get_object_or_404`, whose own words name the model."""
+    return NotFound().response()
+
+
+@api.exception_handler(ValidationError)
+def answer_invalid_request(request: HttpRequest, error: ValidationError) -> HttpResponse:
+    """Answer a body or a query that its schema refuses, each field by its name."""
+    fields: dict[str, list[str]] = {}
+    for problem in error.errors:
+        # loc is ("body", parameter, field, …) for a body and ("query", field) for a query.
+        source, *path = map(str, problem["loc"])
+        name = ".".join(path[1:] if source == "body" else path) or source
+        fields.setdefault(name, []).append(problem["msg"])
+    return ApiError("Some fields are not valid.", fields=fields).response()
+
+
+@api.exception_handler(DjangoValidationError)
+def answer_invalid_model(request: HttpRequest, error: DjangoValidationError) -> HttpResponse:
+    """Answer what a model's own validation refuses."""
+    return ApiError("Some fields are not valid.", fields=error.message_dict).response()
+
+
+@api.exception_handler(Exception)
+def raise_again(request: HttpRequest, error: Exception) -> HttpResponse:
+    """Leave a crash to Django, which logs it; `JsonErrors` makes the answer."""
+    raise error

@@ -1,0 +1,122 @@
+"""The errors that the code raises and the one JSON shape in which clients see them.
+
+Domain code raises an `ApiError`; `api.py` and `middleware.py` answer it. Nothing else makes an
+error response.
+"""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from django.http import JsonResponse
+
+Fields = Mapping[str, list[str]]
+
+
+class ApiError(Exception):
+    """An answer from 400 up: one sentence for a person, a code for programs.
+
+    `fields` maps names of the request's fields to what is wrong with each; `headers` are sent
+    with the answer.
+    """
+
+    status = 400
+    code = "invalid"
+    message = "The request is not valid."
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        fields: Fields | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        self.message = message or self.message
+        self.fields = fields
+        self.headers = headers or {}
+        super().__init__(self.message)
+
+    def body(self) -> dict[str, Any]:
+        """Return the JSON object that a client reads."""
+        body: dict[str, Any] = {"error": self.message, "code": self.code}
+        if self.fields:
+            body["fields"] = self.fields
+        return body
+
+    def response(self) -> JsonResponse:
+        """Return the error as an HTTP answer."""
+        return JsonResponse(self.body(), status=self.status, headers=dict(self.headers))
+
+
+class InvalidJson(ApiError):
+    code, message = "invalid_json", "The body is not valid JSON."
+
+
+class NotAuthenticated(ApiError):
+    status, code, message = 401, "not_authenticated", "Log in first."
+
+
+class Forbidden(ApiError):
+    status, code, message = 403, "forbidden", "You are not allowed to do this."
+
+
+class CrossOrigin(ApiError):
+    status, code = 403, "cross_origin"
+    message = "This site is not allowed to call the API: see the setting FRONTEND_ORIGINS."
+
+
+class NotFound(ApiError):
+    status, code, message = 404, "not_found", "There is nothing here."
+
+
+class MethodNotAllowed(ApiError):
+    status, code, message = 405, "method_not_allowed", "This address does not take that method."
+
+
+class TooLarge(ApiError):
+    status, code, message = 413, "too_large", "The body is larger than 1 MiB."
+
+
+class UnsupportedMediaType(ApiError):
+    status, code = 415, "unsupported_media_type"
+    message = "Send the body as JSON, with Content-Type: application/json."
+
+
+class RateLimited(ApiError):
+    status, code, message = 429, "rate_limited", "Too many requests: wait a little and try again."
+
+
+class ServerError(ApiError):
+    status, code = 500, "server_error"
+    message = "Something went wrong on the server: it has been logged."
+
+
+class Unavailable(ApiError):
+    status, code = 503, "unavailable"
+    message = "This cannot be done just now: try again in a moment."
+
+
+BY_STATUS: dict[int, type[ApiError]] = {
+    error.status: error
+    for error in (
+        ApiError,
+        NotAuthenticated,
+        Forbidden,
+        NotFound,
+        MethodNotAllowed,
+        TooLarge,
+        UnsupportedMediaType,
+        RateLimited,
+        ServerError,
+        Unavailable,
+    )
+}
+
+
+def of_status(status: int) -> ApiError:
+    """Return the error for an HTTP status that somebody else's code has answered with."""
+    if status in BY_STATUS:
+        return BY_STATUS[status]()
+    error = ApiError(f"{HTTPStatus(status).phrase}.")
+    error.status, error.code = status, HTTPStatus(status).name.lower()
+    return error

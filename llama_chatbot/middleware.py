@@ -1,0 +1,125 @@
+"""What stands around every request: errors, limits, static files, cross-origin protection.
+
+All of it is async only: a sync middleware under ASGI would hold a thread for as long as its
+request runs.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import ClassVar
+
+from asgiref.sync import markcoroutinefunction, sync_to_async
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from whitenoise.middleware import WhiteNoiseMiddleware
+
+from llama_chatbot.errors import CrossOrigin, TooLarge, of_status
+
+View = Callable[[HttpRequest], Awaitable[HttpResponseBase]]
+
+
+class AsyncMiddleware:
+    """The shape of Django's middleware, for async code only."""
+
+    sync_capable: ClassVar[bool] = False
+    async_capable: ClassVar[bool] = True
+
+    def __init__(self, get_response: View) -> None:
+        self.get_response = get_response
+        markcoroutinefunction(self)  # type: ignore[type-var]
+
+
+class JsonErrors(AsyncMiddleware):
+    """Gives every error the contract's shape, whoever made it: Django, Ninja or the admin."""
+
+    async def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        """Return the view's answer, or its error as JSON under the same headers."""
+        response = await self.get_response(request)
+        is_json = response.headers.get("Content-Type", "").startswith("application/json")
+        if response.status_code < 400 or is_json:
+            return response
+        answer = of_status(response.status_code).response()
+        for name, value in response.items():
+            if name not in ("Content-Type", "Content-Length"):
+                answer[name] = value
+        answer.cookies = response.cookies
+        return answer
+
+
+class RateLimitHeaders(AsyncMiddleware):
+    """Tells what `ratelimit.count` has counted for the request."""
+
+    async def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        """Return the view's answer with the contract's three headers."""
+        response = await self.get_response(request)
+        for name, value in getattr(request, "rate_limit_headers", {}).items():
+            response.headers.setdefault(name, value)
+        return response
+
+
+class BodyLimit(AsyncMiddleware):
+    """Answers a request whose body the ASGI application has not read to its end."""
+
+    async def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        """Return the view's answer, or 413 and the end of the connection."""
+        if not request.scope.get("body_too_large"):  # type: ignore[attr-defined]
+            return await self.get_response(request)
+        return TooLarge(headers={"Connection": "close"}).response()
+
+
+class StaticFiles(WhiteNoiseMiddleware):  # type: ignore[misc]
+    """WhiteNoise, which has no async form of its own."""
+
+    sync_capable = False
+    async_capable = True
+
+    def __init__(self, get_response: View) -> None:
+        super().__init__(get_response)
+        markcoroutinefunction(self)
+
+    async def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        """Return the static file at the request's path, or the view's answer."""
+        if request.path_info.startswith(self.static_prefix) and (
+            response := await sync_to_async(self.read)(request)
+        ):
+            return response
+        answer: HttpResponseBase = await self.get_response(request)
+        return answer
+
+    def read(self, request: HttpRequest) -> HttpResponse | None:
+        """Return the whole file as one answer: an async server cannot send a sync iterator."""
+        find = self.find_file if self.autorefresh else self.files.get
+        if not (file := find(request.path_info)):
+            return None
+        stream = self.serve(file, request)
+        response = HttpResponse(b"".join(stream), status=stream.status_code)
+        response.headers = stream.headers
+        return response
+
+
+class CrossOriginProtection(AsyncMiddleware):
+    """Refuses what a page of another site sends with its visitor's cookies.
+
+    It stands in the place of CSRF tokens, which an API for other origins cannot hand out. The
+    order of its questions is the one of Go's `http.CrossOriginProtection`: what the browser itself
+    says of the request is believed before anything is compared.
+    """
+
+    safe_methods = ("GET", "HEAD", "OPTIONS")
+
+    async def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        """Return the view's answer, or 403 `cross_origin`."""
+        if request.method in self.safe_methods or self.is_allowed(request):
+            return await self.get_response(request)
+        return CrossOrigin().response()
+
+    def is_allowed(self, request: HttpRequest) -> bool:
+        """Tell whether a request that changes something comes from where it may."""
+        origin = request.headers.get("Origin")
+        if origin in settings.FRONTEND_ORIGINS:
+            return True
+        if site := request.headers.get("Sec-Fetch-Site"):
+            return site in ("same-origin", "none")
+        if origin is None:  # no browser leaves it out, so this is a script
+            return True
+        return origin == f"{request.scheme}://{request.get_host()}"

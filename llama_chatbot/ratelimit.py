@@ -1,0 +1,81 @@
+"""Rate limits: django-ratelimit's counters, our keys, the contract's headers.
+
+The rates stand in one table, `RATE_LIMITS` in `settings.py`.
+"""
+
+import logging
+from collections.abc import Callable
+from functools import wraps
+from inspect import iscoroutinefunction
+from typing import Any
+
+from asgiref.sync import sync_to_async
+from django.conf import settings
+from django.http import HttpRequest
+from django_ratelimit.core import get_usage
+
+from llama_chatbot.addresses import client_network
+from llama_chatbot.errors import RateLimited, Unavailable
+
+logger = logging.getLogger(__name__)
+
+
+def count(request: HttpRequest, name: str, key: str = "", *, needs_cache: bool = False) -> None:
+    """Count one call against the limit `name`; blocks on the cache.
+
+    `key` says whose calls are counted together: by default the user's, or the address's of
+    somebody who is not logged in. Raises `RateLimited` over the limit. Where the cache is away the
+    call passes, or with `needs_cache` is refused with `Unavailable`.
+    """
+    user = getattr(request, "auth", None)
+    key = key or (f"u:{user.pk}" if user else f"ip:{client_network(request)}")
+    usage = get_usage(
+        request,
+        group=name,
+        key=lambda *_: key,
+        rate=settings.RATE_LIMITS[name],
+        increment=True,
+    )
+    if usage is None:  # RATELIMIT_ENABLE is off
+        return
+    if usage["time_left"] < 0:
+        logger.warning("The cache is away: a call was not counted against the limit %s", name)
+        if needs_cache:
+            raise Unavailable
+        return
+
+    reset = max(1, usage["time_left"])
+    headers = {
+        "RateLimit-Limit": str(usage["limit"]),
+        "RateLimit-Remaining": str(max(0, usage["limit"] - usage["count"])),
+        "RateLimit-Reset": str(reset),
+    }
+    if usage["should_limit"]:
+        raise RateLimited(
+            f"Too many requests: try again in {reset} seconds.",
+            headers={**headers, "Retry-After": str(reset)},
+        )
+    request.rate_limit_headers = headers  # type: ignore[attr-defined]
+
+
+def rate_limit(name: str, *, needs_cache: bool = False) -> Callable[..., Any]:
+    """Count each call of a view, sync or async, against the limit `name` before it runs."""
+
+    def decorate(view: Callable[..., Any]) -> Callable[..., Any]:
+        if iscoroutinefunction(view):
+
+            @wraps(view)
+            async def async_view(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+                await sync_to_async(count)(request, name, needs_cache=needs_cache)
+                return await view(request, *args, **kwargs)
+
+            return async_view
+
+        @wraps(view)
+        def sync_view(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+            count(request, name, needs_cache=needs_cache)
+            return view(request, *args, **kwargs)
+
+        return sync_view
+
+    return decorate

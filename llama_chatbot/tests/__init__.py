@@ -1,0 +1,1 @@
+"""Test support: a scripted Ollama, real server processes, and the tests of the project package."""

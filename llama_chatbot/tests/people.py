@@ -1,0 +1,72 @@
+"""People as tests know them: users with a session, and how they call the API."""
+
+from datetime import timedelta
+from importlib import import_module
+from itertools import count
+from typing import Any
+
+import httpx
+from django.conf import settings
+from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
+from django.contrib.auth.hashers import PBKDF2PasswordHasher
+from django.utils import timezone
+
+from accounts.models import User
+from chat.models import Thread
+
+PASSWORD = "corr3ct-horse-battery"
+
+_numbers = count(1)
+
+
+def create_user(name: str, **fields: Any) -> User:
+    """Create a user with `PASSWORD`, hashed quickly."""
+    password = PBKDF2PasswordHasher().encode(PASSWORD, "salt", iterations=1)
+    email = fields.pop("email", f"{name}@example.com")
+    return User.objects.create(username=name, email=email, password=password, **fields)
+
+
+def create_session(user: User, **data: Any) -> str:
+    """Log a user in without the API; return the session's key."""
+    now = timezone.now().isoformat()
+    session = import_module(settings.SESSION_ENGINE).SessionStore()
+    session.update(
+        {
+            SESSION_KEY: str(user.pk),
+            BACKEND_SESSION_KEY: settings.AUTHENTICATION_BACKENDS[0],
+            HASH_SESSION_KEY: user.get_session_auth_hash(),
+            "created_at": now,
+            "last_seen_at": now,
+            "password_at": now,
+            **data,
+        }
+    )
+    session.create()
+    return str(session.session_key)
+
+
+def long_ago() -> str:
+    """Return a time at which nobody would call a login recent."""
+    return (timezone.now() - timedelta(hours=1)).isoformat()
+
+
+class Caller(httpx.Client):
+    """Somebody who calls the API of one server, logged in or not.
+
+    The session's cookie is sent by hand: a client's own jar keeps Secure cookies from plain HTTP.
+    """
+
+    def __init__(self, url: str, user: User | None = None, **session: Any) -> None:
+        self.user = user
+        headers = {"Cookie": f"sessionid={create_session(user, **session)}"} if user else {}
+        super().__init__(base_url=url, headers=headers, timeout=20)
+
+    def thread(self, **fields: Any) -> Thread:
+        """Create a thread of this caller's without the API."""
+        assert self.user
+        return Thread.objects.create(user=self.user, **{"model": settings.OLLAMA_MODEL, **fields})
+
+    def say(self, thread: Thread, message: str = "Hello", **arguments: Any) -> httpx.Response:
+        """Send a message and return the whole streamed answer, as text or as `Accept` says."""
+        url = f"/chat/streaming-response/{thread.pk}/"
+        return self.post(url, json={"message": message}, **arguments)
