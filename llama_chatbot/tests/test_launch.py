@@ -178,8 +178,8 @@ def write_wheel(folder: Path, name: str) -> None:
         wheel.writestr(f"{info}/RECORD", "")
 
 
-def test_a_first_run_from_the_failure_of_pip_to_a_finished_set_up(clone: Path) -> None:
-    """With the real venv and pip, and no network; `tools`, as `make test` does, starts nothing."""
+def test_a_set_up_with_the_real_venv_and_pip(clone: Path) -> None:
+    """For `tools`, as `make test` does it, which starts nothing; without a network."""
 
     def set_up() -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
@@ -191,24 +191,17 @@ def test_a_first_run_from_the_failure_of_pip_to_a_finished_set_up(clone: Path) -
             check=False,
         )
 
-    failed = set_up()
-    assert failed.returncode == 1
-    assert failed.stderr.splitlines() == [
-        "pip failed, is there a network? It said: No matching distribution found for"
-        f" not-to-be-had==1.0 (more in {clone / '.venv' / 'pip.log'})"
-    ]
-    assert not (clone / ".env").exists()
-
-    # What is half there is made anew, and a Memcached client that cannot be had is done without.
+    # From a first run that was interrupted, and without a Memcached client to be had.
+    (clone / ".venv").mkdir()
+    (clone / ".venv" / "llama-chatbot.json").write_text('{"unfinished": "true"}')
     (clone / "requirements.txt").write_text("# a comment\nserver==1.0  # why\npylibmc==1.6.3\n")
     (clone / "requirements-dev.txt").write_text("-r requirements.txt\ntools==1.0\n")
     (clone / "requirements-model.txt").write_text("model==1.0\n")
     for name in ("server", "tools", "model"):
         write_wheel(clone.parent, name)
-    finished = set_up()
-    assert finished.stderr == ""
-    assert finished.returncode == 0
-    making, installing, without_memcached, wrote = finished.stdout.splitlines()
+    first = set_up()
+    assert (first.returncode, first.stderr) == (0, "")
+    making, installing, without_memcached, wrote = first.stdout.splitlines()
     assert making.startswith("Making .venv with ")
     assert installing.startswith("Installing requirements.txt, requirements-dev.txt, requirements-")
     assert without_memcached.startswith("Without Memcached: pylibmc ")
@@ -216,8 +209,17 @@ def test_a_first_run_from_the_failure_of_pip_to_a_finished_set_up(clone: Path) -
     python = clone / ".venv" / "bin" / "python"
     subprocess.run([python, "-c", "import server, tools, model"], check=True)
 
-    again = set_up()
-    assert (again.returncode, again.stdout, again.stderr) == (0, "", "")
+    second = set_up()
+    assert (second.returncode, second.stdout, second.stderr) == (0, "", "")
+
+    (clone / "requirements.txt").write_text("server==2.0\n")
+    failed = set_up()
+    assert failed.returncode == 1
+    assert failed.stderr.splitlines() == [
+        "pip failed, is there a network? It said: No matching distribution found for server==2.0"
+        f" (more in {clone / '.venv' / 'pip.log'})"
+    ]
+    subprocess.run([python, "-c", "import server, tools, model"], check=True)
 
 
 # --- What is installed, and when ----------------------------------------------------------------
@@ -552,6 +554,18 @@ def test_it_ends_all_that_it_started_and_nothing_else(
 
     assert launched.end(number) == 0
     assert httpx.get(f"{ollama.url}/api/version").status_code == 200
+
+
+def test_a_second_ctrl_c_waits_for_nothing(
+    launch: Callable[..., Launched], ollama: ScriptedOllama
+) -> None:
+    launched = launch(OLLAMA_HOST=ollama.url)
+    launched.wait_until_ready()
+    os.kill(launched.child("uvicorn"), signal.SIGSTOP)  # as one that never comes to its end
+    os.killpg(launched.process.pid, signal.SIGINT)
+    launched.wait_for("Ctrl-C again cuts them off\n")
+    assert launched.process.poll() is None
+    assert launched.end() == 0
 
 
 @needs_memcached

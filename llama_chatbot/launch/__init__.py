@@ -1,0 +1,1 @@
+"""What `make run` does: `bootstrap` makes the machine ready, `serve` runs the processes."""
