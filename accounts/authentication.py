@@ -1,11 +1,11 @@
 """Who is asking: the user of a session, or of a token."""
 
+from django.contrib.auth.models import AnonymousUser
 from django.http import HttpRequest
-from django.utils import timezone
 
 from accounts import sessions
 from accounts.models import Token, User
-from llama_chatbot.errors import NotAuthenticated
+from llama_chatbot.errors import Forbidden, NotAuthenticated
 
 
 class UserRequest(HttpRequest):
@@ -15,21 +15,43 @@ class UserRequest(HttpRequest):
 
 
 def session(request: HttpRequest) -> User | None:
-    """Return the user of the request's session cookie; reads the database."""
-    if not request.user.is_authenticated:
-        return None
-    sessions.has_been_seen(request)
-    return request.user
+    """Return the user of the request's session cookie; reads the database.
+
+    Raises `Forbidden` where there is a token in its place, which is not enough.
+    """
+    user = user_of_session(request)
+    if user is None and bearer(request):
+        raise Forbidden("A token cannot do this: log in with your password.")
+    return user
 
 
 def session_or_token(request: HttpRequest) -> User | None:
     """Return the user of the `Authorization: Bearer` token, or without one, of the session."""
-    scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
-    if scheme.lower() != "bearer":
-        return session(request)
-    token = Token.objects.find(secret.strip())
+    secret = bearer(request)
+    if not secret:
+        return user_of_session(request)
+    token = Token.objects.find(secret)
     if token is None:
         raise NotAuthenticated("The token is not valid: it may have expired or been revoked.")
-    token.has_been_used(timezone.now())
     request.user = token.user
+    token.has_been_used()
     return token.user
+
+
+def anybody(request: HttpRequest) -> User | AnonymousUser:
+    """Return whoever asks, logged in or not."""
+    return session_or_token(request) or AnonymousUser()
+
+
+def bearer(request: HttpRequest) -> str:
+    """Return the secret of the `Authorization: Bearer` header, empty where there is none."""
+    scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
+    return secret.strip() if scheme.lower() == "bearer" else ""
+
+
+def user_of_session(request: HttpRequest) -> User | None:
+    """Return the user of the session cookie, noting that the session is in use."""
+    if not request.user.is_authenticated:
+        return None
+    sessions.has_been_seen(request)
+    return request.user

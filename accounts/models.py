@@ -1,7 +1,7 @@
 """Users, and the two things that stand for one in a request: sessions and tokens."""
 
 import secrets
-from datetime import datetime, timedelta
+from datetime import timedelta
 from hashlib import sha256
 from typing import Any, ClassVar
 
@@ -17,6 +17,8 @@ from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 
 from accounts.signals import access_ended
+from llama_chatbot import audit
+from llama_chatbot.errors import ApiError
 
 models.CharField.register_lookup(Lower)
 
@@ -36,6 +38,13 @@ class UserManager(DjangoUserManager["User"]):
         """
         name = (username or "").strip().lower()
         return self.get(email__lower=name) if "@" in name else self.get(username__lower=name)
+
+    def find(self, name: str) -> "User | None":
+        """Return the user of that name or e-mail address, if there is one."""
+        try:
+            return self.get_by_natural_key(name)
+        except User.DoesNotExist:
+            return None
 
     def register(self, username: str, email: str, password: str) -> "User":
         """Create a user. Raises `ValidationError` with what is wrong with each field."""
@@ -59,6 +68,7 @@ class UserManager(DjangoUserManager["User"]):
         except IntegrityError:  # somebody has taken the name since it was checked
             user.full_clean(exclude=["password"])
             raise
+        audit.record("registration", user.pk)
         return user
 
 
@@ -102,9 +112,20 @@ class User(AbstractUser):
             taken["username"] = "This name is taken."
         if others.filter(email__lower=self.email.lower()).exists():
             taken["email"] = "This e-mail address is taken."
-        taken = {field: message for field, message in taken.items() if field not in exclude}
+        taken = {field: says for field, says in taken.items() if field not in (exclude or ())}
         if taken:
             raise ValidationError(taken)
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Save; a new password of somebody who has an account goes into the audit log."""
+        has_new_password = self._password is not None and not self._state.adding  # type: ignore[attr-defined]
+        super().save(*args, **kwargs)
+        if has_new_password:
+            audit.record("password_changed", self.pk)
+
+    def may_deactivate(self, user: "User") -> bool:
+        """Tell whether this member of the staff may: never themselves, nor somebody above them."""
+        return self.is_staff and self != user and (self.is_superuser or not user.is_superuser)
 
     def deactivate(self) -> None:
         """End everything this user can do here, at once."""
@@ -114,10 +135,19 @@ class User(AbstractUser):
             self.session_set.all().delete()
             self.tokens.all().delete()
         access_ended.send(User, user=self)
+        audit.record("deactivation", self.pk)
+
+    def reactivate(self) -> None:
+        """Let this user log in again; old sessions and tokens stay ended."""
+        self.is_active = True
+        self.save(update_fields=["is_active"])
+        audit.record("reactivation", self.pk)
 
     def end_sessions(self, but: str | None = None) -> None:
         """Log out everywhere, or everywhere `but` in the session of that key."""
-        self.session_set.exclude(session_key=but).delete()
+        ended, _ = self.session_set.exclude(session_key=but).delete()
+        if ended:
+            audit.record("sessions_ended", self.pk, number=ended)
 
 
 class Session(AbstractBaseSession):
@@ -127,6 +157,9 @@ class Session(AbstractBaseSession):
 
     class Meta(AbstractBaseSession.Meta):
         pass
+
+    def __str__(self) -> str:
+        return f"Session {self.public_id}"  # not the key, as Django does: the admin shows it
 
     @classmethod
     def get_session_store_class(cls) -> Any:
@@ -143,12 +176,22 @@ class Session(AbstractBaseSession):
         """
         return int(sha256(self.session_key.encode()).hexdigest()[:13], 16)
 
+    def end(self) -> None:
+        """Log out where this session is used."""
+        self.delete()
+        audit.record("sessions_ended", self.user_id, number=1)
+
 
 class TokenManager(models.Manager["Token"]):
     """Makes tokens, and finds the one that a request carries."""
 
     def issue(self, user: User, name: str, days: int) -> tuple["Token", str]:
-        """Create a token for `user`; return it with its secret, which is stored nowhere."""
+        """Create a token for `user`; return it with its secret, which is stored nowhere.
+
+        Raises `ApiError` for somebody who has too many.
+        """
+        if user.tokens.count() >= Token.MAX_PER_USER:
+            raise ApiError(f"You have {Token.MAX_PER_USER} tokens: revoke one first.")
         prefix = secrets.token_hex(Token.PREFIX_BYTES)
         secret = f"llama_{prefix}_{secrets.token_urlsafe(32)}"
         token = self.create(
@@ -158,6 +201,7 @@ class TokenManager(models.Manager["Token"]):
             digest=sha256(secret.encode()).hexdigest(),
             expires_at=timezone.now() + timedelta(days=days),
         )
+        audit.record("token_created", user.pk, token=token.pk)
         return token, secret
 
     def find(self, secret: str) -> "Token | None":
@@ -178,6 +222,7 @@ class Token(models.Model):
 
     PREFIX_BYTES = 4
     MAX_PER_USER = 50
+    USE_PRECISION = timedelta(minutes=1)
 
     user = models.ForeignKey(User, models.CASCADE, related_name="tokens")
     name = models.CharField(max_length=100)
@@ -192,7 +237,17 @@ class Token(models.Model):
     def __str__(self) -> str:
         return self.name
 
-    def has_been_used(self, now: datetime) -> None:
+    def has_been_used(self) -> None:
         """Note the use, at most once a minute: it is read by people."""
-        if self.last_used_at is None or now - self.last_used_at > timedelta(minutes=1):
-            Token.objects.filter(pk=self.pk).update(last_used_at=now)
+        now = timezone.now()
+        if self.last_used_at and now - self.last_used_at < self.USE_PRECISION:
+            return
+        # Compared again in the database, so that of many uses at once one is noted.
+        unchanged = Token.objects.filter(pk=self.pk, last_used_at=self.last_used_at)
+        if unchanged.update(last_used_at=now):
+            audit.record("token_used", self.user_id, token=self.pk)
+
+    def revoke(self) -> None:
+        """Let the token serve no more."""
+        audit.record("token_revoked", self.user_id, token=self.pk)
+        self.delete()

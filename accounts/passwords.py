@@ -2,13 +2,17 @@
 
 import logging
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 
 from django.conf import settings
+from django.contrib import auth
+from django.contrib.auth.hashers import check_password
 from django.contrib.auth.password_validation import validate_password
 from django.contrib.auth.tokens import default_token_generator
 from django.core.exceptions import ValidationError
 from django.core.mail import send_mail
 from django.db import connection, transaction
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.template.loader import render_to_string
 from django.utils.encoding import force_bytes
@@ -16,6 +20,7 @@ from django.utils.http import urlsafe_base64_decode, urlsafe_base64_encode
 
 from accounts import sessions
 from accounts.models import User
+from llama_chatbot import audit, ratelimit
 from llama_chatbot.errors import ApiError
 
 logger = logging.getLogger(__name__)
@@ -25,16 +30,28 @@ logger = logging.getLogger(__name__)
 outbox = ThreadPoolExecutor(max_workers=2, thread_name_prefix="outbox")
 
 
-def account_key(name: str) -> str:
-    """Return the key under which guesses at one account are counted.
+def authenticate(request: HttpRequest, name: str, password: str) -> User:
+    """Return the active user of a name or an e-mail address and its password.
 
-    The same for its user name and its e-mail address in any case; for a name that nobody has, the
-    name itself, so that the count does not tell which exist.
+    Raises `ApiError`, the same and after the same time whether the name is unknown, the password
+    wrong or the account deactivated.
     """
-    try:
-        return f"account:{User.objects.get_by_natural_key(name).pk}"
-    except User.DoesNotExist:
-        return f"name:{name.strip().lower()}"
+    count_guess(request, name)
+    user = auth.authenticate(request, username=name, password=password)
+    if user is None:
+        raise ApiError("Invalid username or password")
+    return user
+
+
+def count_guess(request: HttpRequest, name: str) -> None:
+    """Count a guess at the password of one account, before it is looked at.
+
+    User name and e-mail address in any case count together; names that nobody has are counted as
+    well, so that the limit does not tell which exist. Raises as `ratelimit.count`.
+    """
+    user = User.objects.find(name)
+    key = f"account:{user.pk}" if user else f"name:{name.strip().lower()}"
+    ratelimit.count(request, "login_account", key, needs_cache=True)
 
 
 def confirm(request: HttpRequest, user: User, password: str | None) -> None:
@@ -46,13 +63,15 @@ def confirm(request: HttpRequest, user: User, password: str | None) -> None:
         return
     if password is None:
         raise wrong("password", "Enter your password: your login is older than ten minutes.")
-    check(user, password, "password")
+    check(request, user, password, "password")
     sessions.password_was_given(request)
 
 
-def check(user: User, password: str, field: str) -> None:
-    """Raise `ApiError` unless this is the user's password."""
-    if not user.check_password(password):
+def check(request: HttpRequest, user: User, password: str, field: str) -> None:
+    """Raise `ApiError` unless this is the user's password; counts as a guess, as a login does."""
+    count_guess(request, user.username)
+    # Not the user's own method, which may renew the hash, and so end the session that asks.
+    if not check_password(password, user.password):
         raise wrong(field, "The password is wrong.")
 
 
@@ -61,24 +80,49 @@ def wrong(field: str, problem: str) -> ApiError:
     return ApiError(problem, fields={field: [problem]})
 
 
-def change(user: User, password: str) -> None:
-    """Set a new password. Raises `ValidationError` for `new_password` where it is too weak."""
+def change(request: HttpRequest, user: User, old: str, new: str) -> None:
+    """Set a new password for the old one; the user's other sessions end.
+
+    Raises `ApiError` for `old_password` where it is wrong and `ValidationError` for `new_password`
+    where it is too weak.
+    """
+    check(request, user, old, "old_password")
+    validate(user, new)
+    hash_before = user.password
+    user.set_password(new)
+    with transaction.atomic():
+        # Compared again and locked: of two calls at once, the second gives a password of the past.
+        users = User.objects.select_for_update().filter(pk=user.pk, password=hash_before)
+        if not users.exists():
+            raise wrong("old_password", "The password is wrong.")
+        user.save(update_fields=["password"])
+        auth.update_session_auth_hash(request, user)
+        sessions.password_was_given(request)
+        user.end_sessions(but=request.session.session_key)
+
+
+def validate(user: User, password: str) -> None:
+    """Raise `ValidationError` for `new_password` where it is too weak for this user."""
     try:
         validate_password(password, user)
     except ValidationError as error:
         raise ValidationError({"new_password": error.error_list}) from None
-    user.set_password(password)
-    user.save(update_fields=["password"])
 
 
-def send_reset(email: str) -> None:
-    """Have a reset mailed to whoever has this address, if anybody; returns at once."""
-    outbox.submit(_send_reset, email)
+def send_reset(request: HttpRequest, email: str) -> None:
+    """Have a reset mailed to whoever has this address, if anybody; returns at once.
+
+    Counted for each address, known or not: nobody's mailbox can be flooded from many places.
+    """
+    address = email.strip().lower()
+    ratelimit.count(request, "password_reset", f"to:{address}", needs_cache=True)
+    outbox.submit(copy_context().run, _send_reset, address)
 
 
-def _send_reset(email: str) -> None:
+def _send_reset(address: str) -> None:
     try:
-        user = User.objects.filter(email__lower=email.strip().lower(), is_active=True).first()
+        user = User.objects.filter(email__lower=address, is_active=True).first()
+        audit.record("password_reset_asked", user.pk if user else None)
         if user is None:
             return
         uid = urlsafe_base64_encode(force_bytes(user.pk))
@@ -99,18 +143,22 @@ def reset(uid: str, token: str, password: str) -> None:
 
     Raises `ApiError` for a token that is wrong, used or older than an hour.
     """
+    user = _user_of(User.objects.all(), uid, token)
+    validate(user, password)
+    user.set_password(password)  # slow, so not while the row is locked
     with transaction.atomic():
-        # Locked, so that of two calls with one token the second sees it used.
-        user = _user_of(uid)
-        if user is None or not default_token_generator.check_token(user, token):
-            raise wrong("token", "The token is wrong, used or expired: ask for a new e-mail.")
-        change(user, password)
+        # Asked again and locked: of two calls with one token, the second sees it used.
+        _user_of(User.objects.select_for_update(), uid, token)
+        user.save(update_fields=["password"])
         user.end_sessions()
+    audit.record("password_reset", user.pk)
 
 
-def _user_of(uid: str) -> User | None:
+def _user_of(users: QuerySet[User], uid: str, token: str) -> User:
     try:
-        pk = int(urlsafe_base64_decode(uid))
+        user = users.filter(pk=int(urlsafe_base64_decode(uid)), is_active=True).first()
     except ValueError:
-        return None
-    return User.objects.select_for_update().filter(pk=pk, is_active=True).first()
+        user = None
+    if user is None or not default_token_generator.check_token(user, token):
+        raise wrong("token", "The token is wrong, used or expired: ask for a new e-mail.")
+    return user

@@ -33,14 +33,20 @@ class SessionStore(DatabaseSessionStore):
         return session
 
 
-def has_begun(request: HttpRequest, **signal: Any) -> None:
-    """Note when and from where somebody logged in, here or in the admin."""
-    now = timezone.now().isoformat()
+def has_begun(request: HttpRequest, user: User, **signal: Any) -> None:
+    """Note when and from where somebody logged in, here or in the admin.
+
+    Their sessions that have expired are cleared away.
+    """
+    if request.session.session_key == request.COOKIES.get(settings.SESSION_COOKIE_NAME):
+        request.session.cycle_key()  # Django leaves the key as it is to who logs in once more
+    now = timezone.now()
+    user.session_set.filter(expire_date__lte=now).delete()
     request.session.update(
         {
-            "created_at": now,
-            "last_seen_at": now,
-            "password_at": now,
+            "created_at": now.isoformat(),
+            "last_seen_at": now.isoformat(),
+            "password_at": now.isoformat(),
             "ip_address": client_address(request),
             "user_agent": request.headers.get("User-Agent", "")[:300],
         }

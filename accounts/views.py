@@ -8,7 +8,7 @@ from django.shortcuts import get_object_or_404
 from ninja import Router, Status
 
 from accounts import passwords, sessions
-from accounts.authentication import UserRequest, session, session_or_token
+from accounts.authentication import UserRequest, anybody, session
 from accounts.models import Token, User
 from accounts.schemas import (
     Confirmation,
@@ -25,9 +25,9 @@ from accounts.schemas import (
     TokensOut,
 )
 from accounts.schemas import Status as StatusOut
-from llama_chatbot import ratelimit
-from llama_chatbot.errors import ApiError, Forbidden, NotFound
+from llama_chatbot.errors import Forbidden, NotFound
 from llama_chatbot.ratelimit import rate_limit
+from llama_chatbot.schemas import Text
 
 router = Router(auth=session, tags=["accounts"])
 
@@ -47,12 +47,7 @@ def register(request: HttpRequest, body: Registration) -> Status[dict[str, str]]
 @rate_limit("login", needs_cache=True)
 def login(request: HttpRequest, body: Credentials) -> dict[str, str]:
     """Begin a session, for a user name or an e-mail address with its password."""
-    ratelimit.count(
-        request, "login_account", passwords.account_key(body.username), needs_cache=True
-    )
-    user = auth.authenticate(request, username=body.username, password=body.password)
-    if user is None:
-        raise ApiError("Invalid username or password")
+    user = passwords.authenticate(request, body.username, body.password)
     auth.login(request, user)
     return {"message": "Login successful"}
 
@@ -65,11 +60,11 @@ def logout(request: HttpRequest) -> dict[str, str]:
     return {"message": "Logout successful"}
 
 
-@router.get("/status/", auth=None, response=StatusOut)
+@router.get("/status/", auth=anybody, response=StatusOut)
 @rate_limit("read")
-def status(request: HttpRequest) -> dict[str, Any]:
+def status(request: UserRequest) -> dict[str, Any]:
     """Tell who is asking."""
-    user = session_or_token(request)
+    user = request.auth if request.auth.is_authenticated else None
     message = "User is logged in" if user else "User is not logged in"
     return {"message": message, "authenticated": bool(user), "user": user}
 
@@ -79,33 +74,29 @@ def status(request: HttpRequest) -> dict[str, Any]:
 def delete(request: UserRequest, body: Confirmation = NO_CONFIRMATION) -> dict[str, str]:
     """Delete the account with all that belongs to it."""
     passwords.confirm(request, request.auth, body.password)
-    request.auth.delete()
     auth.logout(request)
+    request.auth.delete()
     return {"message": "User deleted successfully"}
 
 
 @router.api_operation(["POST", "DELETE"], "/deactivate/{username}/", response=Said)
 @rate_limit("write")
-def deactivate(request: UserRequest, username: str) -> dict[str, str]:
+def deactivate(request: UserRequest, username: Text) -> dict[str, str]:
     """Deactivate somebody; for staff."""
     if not request.auth.is_staff:
         raise Forbidden("Only staff can deactivate a user.")
     user = get_object_or_404(User, username__lower=username.lower())
-    if user == request.auth or user.is_superuser:
+    if not request.auth.may_deactivate(user):
         raise Forbidden("You cannot deactivate yourself, nor a superuser.")
     user.deactivate()
     return {"message": f"User {user.username} has been deactivated."}
 
 
 @router.post("/password/change/", response=Said)
-@rate_limit("login")
+@rate_limit("write")
 def change_password(request: UserRequest, body: PasswordChange) -> dict[str, str]:
     """Set a new password; the user's other sessions end."""
-    passwords.check(request.auth, body.old_password, "old_password")
-    passwords.change(request.auth, body.new_password)
-    auth.update_session_auth_hash(request, request.auth)
-    sessions.password_was_given(request)
-    request.auth.end_sessions(but=request.session.session_key)
+    passwords.change(request, request.auth, body.old_password, body.new_password)
     return {"message": "Password changed successfully"}
 
 
@@ -113,7 +104,7 @@ def change_password(request: UserRequest, body: PasswordChange) -> dict[str, str
 @rate_limit("password_reset", needs_cache=True)
 def reset_password(request: HttpRequest, body: PasswordReset) -> dict[str, str]:
     """Mail a token for a new password to whoever has this address."""
-    passwords.send_reset(body.email)
+    passwords.send_reset(request, body.email)
     return {"message": "If there is an account with this address, an e-mail is on its way."}
 
 
@@ -147,7 +138,7 @@ def end_session(request: UserRequest, session_id: int) -> dict[str, str]:
     ended = next((s for s in request.auth.session_set.all() if s.public_id == session_id), None)
     if ended is None:
         raise NotFound
-    ended.delete()
+    ended.end()
     return {"message": "The session has ended"}
 
 
@@ -156,8 +147,6 @@ def end_session(request: UserRequest, session_id: int) -> dict[str, str]:
 def create_token(request: UserRequest, body: NewToken) -> Status[dict[str, Any]]:
     """Create a token for scripts; the only time it is shown."""
     passwords.confirm(request, request.auth, body.password)
-    if request.auth.tokens.count() >= Token.MAX_PER_USER:
-        raise ApiError(f"You have {Token.MAX_PER_USER} tokens: revoke one first.")
     token, secret = Token.objects.issue(request.auth, body.name, body.days)
     described = {name: getattr(token, name) for name in ("id", "name", "prefix", "expires_at")}
     return Status(201, {"token": secret, **described})
@@ -174,5 +163,5 @@ def list_tokens(request: UserRequest) -> dict[str, Any]:
 @rate_limit("write")
 def revoke_token(request: UserRequest, token_id: int) -> dict[str, str]:
     """Revoke a token."""
-    get_object_or_404(request.auth.tokens, pk=token_id).delete()
+    get_object_or_404(request.auth.tokens, pk=token_id).revoke()
     return {"message": "The token has been revoked"}

@@ -1,1 +1,127 @@
-"""The operator's view of threads."""
+"""The operator's view of threads, messages and usage: to look at, and to delete.
+
+What people have written is for those with the permission to view messages; a title is made of a
+message's first words.
+"""
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import Count, F, OuterRef, QuerySet, Subquery
+from django.db.models.functions import Coalesce
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.text import Truncator
+
+from chat import replies
+from chat.models import Message, Thread, Usage
+
+
+class ViewOnly:
+    """Operators change nothing of what users have made."""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Nobody adds any."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Nobody changes any."""
+        return False
+
+
+@admin.register(Thread)
+class ThreadAdmin(ViewOnly, admin.ModelAdmin):  # type: ignore[type-arg]
+    """Threads, with how much there is in them."""
+
+    list_display = ("__str__", "user", "model", "number_of_messages", "created_at", "updated_at")
+    list_select_related = ("user",)
+    list_filter = ("model",)
+    search_fields = ("user__username", "user__email")
+    ordering = ("-updated_at", "-pk")
+    show_full_result_count = False
+    fields = ("user", "model", "options", "created_at", "updated_at", "number_of_messages")
+    written_fields = ("title", "system_prompt", "messages")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Thread]:
+        """Return the threads, each with its number of messages.
+
+        Counted for the rows that are shown: a join would count all messages there are.
+        """
+        messages = Message.objects.filter(thread=OuterRef("pk")).order_by().values("thread")
+        count = Subquery(messages.annotate(count=Count("pk")).values("count"))
+        threads: QuerySet[Thread] = super().get_queryset(request)
+        return threads.annotate(number_of_messages=Coalesce(count, 0))
+
+    @admin.display(description="messages")
+    def number_of_messages(self, thread: Any) -> int:
+        """Return how many messages the thread has."""
+        return int(thread.number_of_messages)
+
+    @admin.display(description="conversation")
+    def messages(self, thread: Thread) -> str:
+        """Link to the thread's messages."""
+        url = reverse("admin:chat_message_changelist")
+        return format_html('<a href="{}?thread__id__exact={}">Read</a>', url, thread.pk)
+
+    def get_fields(self, request: HttpRequest, obj: Thread | None = None) -> Any:
+        """Show what the user has written to those who may read it."""
+        may_read = request.user.has_perm("chat.view_message")
+        return (*self.fields, *(self.written_fields if may_read else ()))
+
+    def delete_model(self, request: HttpRequest, obj: Thread) -> None:
+        """Delete a thread, ending its running reply."""
+        replies.delete_threads(Thread.objects.filter(pk=obj.pk))
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Thread]) -> None:
+        """Delete threads, ending their running replies."""
+        replies.delete_threads(queryset)
+
+
+@admin.register(Message)
+class MessageAdmin(ViewOnly, admin.ModelAdmin):  # type: ignore[type-arg]
+    """Messages; who only may view threads sees none of this."""
+
+    list_display = ("__str__", "thread", "user", "sender", "status", "created_at", "beginning")
+    list_select_related = ("thread__user",)
+    list_filter = ("sender", "status")
+    search_fields = ("thread__user__username", "thread__user__email")
+    ordering = ("pk",)
+    show_full_result_count = False
+    fields = (
+        "thread",
+        "parent",
+        "sender",
+        "status",
+        "created_at",
+        "content",
+        "thinking",
+        "model",
+        "error_code",
+        "prompt_tokens",
+        "completion_tokens",
+        "duration_ms",
+    )
+
+    @admin.display
+    def user(self, message: Message) -> str:
+        """Return whose thread it is."""
+        return message.thread.user.username
+
+    @admin.display(description="text")
+    def beginning(self, message: Message) -> str:
+        """Return the first words."""
+        return Truncator(message.content).chars(100)
+
+
+@admin.register(Usage)
+class UsageAdmin(ViewOnly, admin.ModelAdmin):  # type: ignore[type-arg]
+    """What each user has used of each model on each day."""
+
+    list_display = ("date", "user", "model", "replies", "prompt_tokens", "completion_tokens")
+    list_select_related = ("user",)
+    list_filter = ("model",)
+    date_hierarchy = "date"
+    search_fields = ("user__username", "user__email")
+    ordering = (F("date").desc(), "user", "model")
+    show_full_result_count = False

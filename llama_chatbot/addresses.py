@@ -18,7 +18,7 @@ def client_address(request: HttpRequest) -> str:
     """
     text = request.META.get("REMOTE_ADDR", "").strip()
     if text.startswith("["):
-        text = text[1:].partition("]")[0]
+        text = text[1:].rpartition("]")[0]
     elif text.count(":") == 1:
         text = text.partition(":")[0]
     try:

@@ -1,11 +1,13 @@
-"""What stands around every request: errors, limits, static files, cross-origin protection.
+"""What stands around every request: its id, errors, limits, static files, protection of browsers.
 
 All of it is async only: a sync middleware under ASGI would hold a thread for as long as its
 request runs.
 """
 
+import re
 from collections.abc import Awaitable, Callable
 from typing import ClassVar
+from uuid import uuid4
 
 from asgiref.sync import markcoroutinefunction, sync_to_async
 from django.conf import settings
@@ -13,7 +15,8 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from whitenoise.middleware import WhiteNoiseMiddleware
 
-from llama_chatbot.errors import CrossOrigin, TooLarge, of_status
+from llama_chatbot.errors import ApiError, CrossOrigin, TooLarge, of_status
+from llama_chatbot.logs import current_request
 
 View = Callable[[HttpRequest], Awaitable[HttpResponseBase]]
 
@@ -27,6 +30,24 @@ class AsyncMiddleware:
     def __init__(self, get_response: View) -> None:
         self.get_response = get_response
         markcoroutinefunction(self)  # type: ignore[type-var]
+
+
+class RequestId(AsyncMiddleware):
+    """Names each request, in its answer and in all that is logged of it.
+
+    The name is the one that the proxy has given it, if that can stand in a log.
+    """
+
+    sane = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
+
+    async def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        """Return the view's answer, with the request's id."""
+        given = request.headers.get("X-Request-ID", "")
+        request.id = given if self.sane.fullmatch(given) else uuid4().hex  # type: ignore[attr-defined]
+        current_request.set(request)
+        response = await self.get_response(request)
+        response["X-Request-ID"] = request.id  # type: ignore[attr-defined]
+        return response
 
 
 class JsonErrors(AsyncMiddleware):
@@ -44,6 +65,28 @@ class JsonErrors(AsyncMiddleware):
                 answer[name] = value
         answer.cookies = response.cookies
         return answer
+
+    def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
+        """Answer an `ApiError` of a view that is not Ninja's, such as the admin's login."""
+        return error.response() if isinstance(error, ApiError) else None
+
+
+class ContentSecurityPolicy(AsyncMiddleware):
+    """Tells browsers to run nothing on the admin's pages that does not come from this server.
+
+    Django has none of its own before version 6. The API's answers are no pages, and lose nothing.
+    """
+
+    policy = (
+        "default-src 'self'; img-src 'self' data:; object-src 'none'; "
+        "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+    )
+
+    async def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        """Return the view's answer, under the policy."""
+        response = await self.get_response(request)
+        response["Content-Security-Policy"] = self.policy
+        return response
 
 
 class RateLimitHeaders(AsyncMiddleware):

@@ -28,7 +28,8 @@ def count(request: HttpRequest, name: str, key: str = "", *, needs_cache: bool =
     call passes, or with `needs_cache` is refused with `Unavailable`.
     """
     user = getattr(request, "auth", None)
-    key = key or (f"u:{user.pk}" if user else f"ip:{client_network(request)}")
+    if not key:
+        key = f"u:{user.pk}" if user and user.pk else f"ip:{client_network(request)}"
     usage = get_usage(
         request,
         group=name,

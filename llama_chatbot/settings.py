@@ -35,7 +35,7 @@ def read(parse: Callable[..., Any], name: str, *args: Any, **kwargs: Any) -> Any
 
 def rate(name: str, default: str) -> str:
     """Read a rate such as `10/m`: so many calls in a second, minute, hour or day."""
-    shape = validate.Regexp(r"^\d+/[1-9]?\d*[smhd]$", error="it is not a rate such as 10/m")
+    shape = validate.Regexp(r"^\d+/([1-9]\d*)?[smhd]$", error="it is not a rate such as 10/m")
     return str(read(env.str, f"RATE_LIMIT_{name.upper()}", default, validate=shape))
 
 
@@ -59,6 +59,29 @@ def web_address(name: str, default: str) -> str:
     parts = urlsplit(value if "://" in value else f"http://{value}")
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
         raise EnvError("it is not an address such as http://127.0.0.1:11434")
+    return value
+
+
+def mail_settings(name: str, default: str) -> dict[str, Any]:
+    """Read Django's settings for e-mail from one URL."""
+    parsed: dict[str, Any] = env.dj_email_url(name, default)
+    if "EMAIL_BACKEND" not in parsed:  # its scheme means nothing
+        raise EnvError("it is not a URL such as submission://user:password@mail.example.com")
+    seconds = parsed["EMAIL_TIMEOUT"] or 10  # Django's own default is to wait for ever
+    return {**parsed, "EMAIL_TIMEOUT": seconds}
+
+
+def reset_link(name: str) -> str:
+    """Read the front end's address for a new password, with `{uid}` and `{token}` in it."""
+    value = env.str(name, "")
+    parts = {part: f"<{part}>" for part in ("uid", "token")}
+    try:
+        link = value.format_map(parts)
+        is_usable = not value or all(text in link for text in parts.values())
+    except (KeyError, IndexError, AttributeError):
+        is_usable = False
+    if not is_usable:
+        raise EnvError("it is not an address with {uid} and {token} in it")
     return value
 
 
@@ -96,6 +119,8 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "llama_chatbot.middleware.RequestId",
+    "llama_chatbot.middleware.ContentSecurityPolicy",
     "llama_chatbot.middleware.JsonErrors",
     "llama_chatbot.middleware.RateLimitHeaders",
     "django.middleware.security.SecurityMiddleware",
@@ -200,11 +225,11 @@ AUTH_PASSWORD_VALIDATORS = [
     )
 ]
 PASSWORD_RESET_TIMEOUT = 60 * 60
-PASSWORD_RESET_URL: str = read(env.str, "PASSWORD_RESET_URL", "")
+PASSWORD_RESET_URL: str = read(reset_link, "PASSWORD_RESET_URL")
 RECENT_LOGIN_SECONDS = 10 * 60
 
 SESSION_ENGINE = "accounts.sessions"
-SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not DEBUG
 COOKIE_SAMESITE: str = read(
     env.str, "COOKIE_SAMESITE", "Lax", validate=validate.OneOf(["Lax", "Strict", "None"])
@@ -218,6 +243,7 @@ SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = not DEBUG
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 
+CORS_URLS_REGEX = r"^/(?!admin/)"  # no page of another site may read the admin
 CORS_ALLOWED_ORIGINS = FRONTEND_ORIGINS
 CORS_ALLOW_CREDENTIALS = True
 CORS_ALLOW_HEADERS = ["accept", "authorization", "content-type", "idempotency-key", "last-event-id"]
@@ -228,11 +254,10 @@ CORS_EXPOSE_HEADERS = [
     "Reply-Id",
     "Retry-After",
 ]
-CSRF_TRUSTED_ORIGINS = FRONTEND_ORIGINS
 
 # --- E-mail -------------------------------------------------------------------------------------
 
-vars().update(read(env.dj_email_url, "EMAIL_URL", "console:"))
+vars().update(read(mail_settings, "EMAIL_URL", "console:"))
 DEFAULT_FROM_EMAIL: str = read(env.str, "DEFAULT_FROM_EMAIL", "Llama Chatbot <noreply@localhost>")
 
 # --- Chat ---------------------------------------------------------------------------------------
@@ -276,13 +301,23 @@ LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {
-        "line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"},
+        "line": {"format": "{asctime} {levelname} {name} {request_id}: {message}", "style": "{"},
+        "bare": {"format": "{message}", "style": "{"},
     },
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "filters": {"request_id": {"()": "llama_chatbot.logs.RequestId"}},
+    "handlers": {
+        "stderr": {
+            "class": "logging.StreamHandler",
+            "formatter": "line",
+            "filters": ["request_id"],
+        },
+        "audit": {"class": "logging.StreamHandler", "formatter": "bare"},
+    },
     "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
     # Django's own handlers would say each line twice, or only to DEBUG's console.
     "loggers": {
         "django": {"handlers": [], "level": LOG_LEVEL, "propagate": True},
+        "audit": {"handlers": ["audit"], "level": "INFO", "propagate": False},
         "httpx": {"level": "WARNING"},  # a line for every call to Ollama
     },
 }

@@ -9,6 +9,7 @@ import tempfile
 directory = tempfile.TemporaryDirectory(prefix="llama-chatbot-")
 
 ENVIRONMENT = {
+    "DJANGO_SETTINGS_MODULE": "llama_chatbot.tests.settings",
     "LLAMA_CHATBOT_ENV_FILE": "",
     "SECRET_KEY": "a-secret-key-that-only-tests-have-and-that-is-long-enough-for-django",
     "DATABASE_URL": os.environ.get("TEST_DATABASE_URL", f"sqlite:///{directory.name}/db.sqlite3"),

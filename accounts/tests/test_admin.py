@@ -1,0 +1,388 @@
+"""The admin: how an operator finds users, sees what they have, and ends what they do."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+from django.contrib import admin
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import Group, Permission
+from django.db import connection
+from django.test import RequestFactory
+from django.test.utils import CaptureQueriesContext
+
+from accounts.models import Session, Token, User
+from accounts.tests.tools import Audit, Browser, cookie_of, error_of, is_logged_in, token_of
+from chat.models import Message, Thread, Usage
+from conftest import StartServer
+from llama_chatbot.tests.people import PASSWORD, Caller, create_user
+from llama_chatbot.tests.processes import Server
+
+USERS = "/admin/accounts/user/"
+
+
+@pytest.fixture
+def root(server: Server) -> Iterator[Browser]:
+    """A superuser in the admin."""
+    user = create_user("root", is_staff=True, is_superuser=True)
+    with Browser(server.url, user) as root:
+        yield root
+
+
+@pytest.fixture
+def operator(server: Server) -> Iterator[Browser]:
+    """Somebody of the staff who may do everything with users and see threads, and is no more."""
+    user = create_user("operator", is_staff=True)
+    names = ("add_user", "change_user", "delete_user", "view_user", "view_token", "view_thread")
+    user.user_permissions.set(Permission.objects.filter(codename__in=(*names, "change_group")))
+    with Browser(server.url, user) as operator:
+        yield operator
+
+
+def form_of(page: httpx.Response) -> dict[str, Any]:
+    """Return what a page's form would send: the fields that have a value."""
+    assert page.status_code == 200, page.text
+    form: dict[str, Any] = {}
+    for tag in re.findall(r"<(?:input|textarea)[^>]*>", page.text):
+        fields = dict(re.findall(r'([\w-]+)="([^"]*)"', tag))
+        is_off = fields.get("type") in ("checkbox", "radio") and " checked" not in tag
+        if "name" in fields and not is_off and fields.get("type") != "submit":
+            form[fields["name"]] = fields.get("value", "on" if " checked" in tag else "")
+    form.pop("csrfmiddlewaretoken", None)
+    return form
+
+
+def change(browser: Browser, user: User, **fields: Any) -> httpx.Response:
+    """Open a user's form, change some fields of it, and send it; None leaves one out."""
+    path = f"{USERS}{user.pk}/change/"
+    form = {**form_of(browser.get(path)), **fields}
+    return browser.post(path, data={k: v for k, v in form.items() if v is not None})
+
+
+def act(browser: Browser, action: str, *users: User, **fields: str) -> httpx.Response:
+    """Choose users in the list, and an action on them."""
+    chosen = [str(user.pk) for user in users]
+    return browser.post(USERS, data={"action": action, "_selected_action": chosen, **fields})
+
+
+# --- What is seen -------------------------------------------------------------------------------
+
+
+def test_it_finds_a_user_by_name_or_address(root: Browser, ann: Caller, bob: Caller) -> None:
+    ann.thread()
+    ann.thread()
+
+    for query in ("ANN", "ann@example"):
+        page = root.get(USERS, params={"q": query}).text
+        assert "ann@example.com" in page
+        assert "bob@example.com" not in page
+        assert re.search(r'field-number_of_threads">2<', page)
+
+
+def test_it_shows_a_users_sessions_and_tokens_without_their_keys(
+    root: Browser, ann: Caller
+) -> None:
+    assert ann.user
+    Caller(str(ann.base_url), ann.user, user_agent="<b>Telephone</b>")
+    token, secret = Token.objects.issue(ann.user, "my script", 1)
+    keys = [session.session_key for session in ann.user.session_set.all()]
+
+    pages = [root.get(f"{USERS}{ann.user.pk}/{page}/").text for page in ("change", "delete")]
+
+    assert "&lt;b&gt;Telephone&lt;/b&gt;" in pages[0]
+    assert "my script" in pages[0]
+    assert token.prefix in pages[0]
+    assert f"/admin/chat/thread/?user__id__exact={ann.user.pk}" in pages[0]
+    assert f"/admin/chat/usage/?user__id__exact={ann.user.pk}" in pages[0]
+    for page in pages:
+        assert not [key for key in (*keys, secret, token.digest) if key in page]
+
+
+def test_its_lists_ask_the_same_whatever_their_length(root: Browser, ann: Caller) -> None:
+    def queries(model: Any) -> int:
+        request = RequestFactory().get("/")
+        request.user = root.user  # type: ignore[assignment]
+        with CaptureQueriesContext(connection) as captured:
+            admin.site._registry[model].changelist_view(request).render()  # type: ignore[attr-defined]
+        return len(captured)
+
+    def one_more(number: int) -> None:
+        user = create_user(f"user{number}")
+        thread = Thread.objects.create(user=user, model="m")
+        Message.objects.create(thread=thread, sender="user", content="x")
+        Usage.objects.create(user=user, model="m", date="2026-01-01")
+
+    models = (User, Thread, Message, Usage)
+    one_more(0)
+    before = [queries(model) for model in models]
+    for number in range(1, 6):
+        one_more(number)
+
+    assert [queries(model) for model in models] == before
+
+
+def test_text_is_for_those_who_may_view_messages(
+    root: Browser, operator: Browser, ann: Caller
+) -> None:
+    thread = ann.thread()
+    ann.say(thread, "a secret of mine")
+    Thread.objects.update(system_prompt="You know a secret.")
+    pages = [
+        "/admin/chat/thread/",
+        f"/admin/chat/thread/{thread.pk}/change/",
+        "/admin/chat/message/",
+        f"/admin/chat/message/{thread.messages.first().pk}/change/",  # type: ignore[union-attr]
+        f"{USERS}{ann.user.pk}/delete/",  # type: ignore[union-attr]
+        "/admin/",
+    ]
+
+    as_operator = [operator.get(page) for page in pages]
+    as_root = [root.get(page) for page in pages]
+
+    assert [answer.status_code for answer in as_operator] == [200, 200, 403, 403, 200, 200]
+    assert not [answer for answer in as_operator if "secret" in answer.text]
+    assert "a secret of mine" in as_root[1].text  # its title
+    assert "a secret of mine" in as_root[2].text
+    assert "You said: a secret of mine" in as_root[2].text
+    assert re.search(r'field-number_of_messages">2<', as_operator[0].text)
+
+
+def test_nothing_that_people_made_is_changed_there(root: Browser, ann: Caller) -> None:
+    thread = ann.thread(title="Mine")
+
+    answer = root.post(f"/admin/chat/thread/{thread.pk}/change/", data={"title": "Yours"})
+
+    error_of(answer, 403, "forbidden")
+    thread.refresh_from_db()
+    assert thread.title == "Mine"
+
+
+# --- What is done -------------------------------------------------------------------------------
+
+
+def test_it_deactivates_several_with_a_reason(
+    root: Browser, server: Server, ann: Caller, bob: Caller
+) -> None:
+    assert ann.user
+    assert bob.user
+    token_of(ann)
+    question = act(root, "deactivate", ann.user, bob.user)
+    assert "Reason" in question.text
+    assert User.objects.filter(is_active=True).count() == 3
+    root.headers.update((audit := Audit(server)).headers)
+
+    form = form_of(question)
+    answer = act(root, form.pop("action"), ann.user, bob.user, reason="They sell <b>lamps</b>")
+
+    assert answer.status_code == 302
+    assert User.objects.get(is_active=True) == root.user
+    assert not is_logged_in(ann)
+    assert Session.objects.get().user == root.user
+    assert not Token.objects.exists()
+    entries = LogEntry.objects.filter(user=root.user)
+    assert {entry.object_id for entry in entries} == {str(ann.user.pk), str(bob.user.pk)}
+    assert {e.change_message for e in entries} == {"Deactivated: They sell <b>lamps</b>"}
+    lines = [line for line in audit.lines() if line["event"] == "deactivation"]
+    assert {(line["user"], line["by"]) for line in lines} == {
+        (ann.user.pk, root.user.pk),
+        (bob.user.pk, root.user.pk),
+    }
+
+
+def test_it_reactivates(root: Browser, ann: Caller) -> None:
+    assert ann.user
+    ann.user.deactivate()
+
+    act(root, "reactivate", ann.user)
+
+    assert User.objects.get(pk=ann.user.pk).is_active
+    assert not is_logged_in(ann)  # old sessions stay ended
+    assert LogEntry.objects.get().get_change_message() == "Reactivated."
+
+
+def test_without_a_reason_it_asks_again(root: Browser, ann: Caller) -> None:
+    assert ann.user
+
+    answer = act(root, "deactivate", ann.user, reason=" ")
+
+    assert "This field is required" in answer.text
+    assert is_logged_in(ann)
+
+
+def test_it_deactivates_by_the_form_just_so(root: Browser, ann: Caller) -> None:
+    assert ann.user
+    token_of(ann)
+
+    answer = change(root, ann.user, is_active=None)
+
+    assert answer.status_code == 302
+    ann.user.refresh_from_db()
+    assert not ann.user.is_active
+    assert not ann.user.session_set.exists()
+    assert not ann.user.tokens.exists()
+    assert LogEntry.objects.get().object_id == str(ann.user.pk)
+
+
+def test_it_changes_the_address_and_the_daily_tokens(
+    root: Browser, server: Server, ann: Caller
+) -> None:
+    assert ann.user
+    root.headers.update((audit := Audit(server)).headers)
+
+    taken = change(root, ann.user, email="ROOT@example.com")
+    answer = change(root, ann.user, email="new@example.com", daily_tokens="5000")
+
+    assert "This e-mail address is taken." in taken.text
+    assert answer.status_code == 302
+    ann.user.refresh_from_db()
+    assert (ann.user.email, ann.user.daily_tokens) == ("new@example.com", 5000)
+    assert audit.event("email_changed")["user"] == ann.user.pk
+    assert is_logged_in(ann)
+
+
+def test_it_sets_a_password_which_ends_the_users_sessions(
+    root: Browser, server: Server, ann: Caller
+) -> None:
+    assert ann.user
+    root.headers.update((audit := Audit(server)).headers)
+    new = {"password1": "an0ther-horse", "password2": "an0ther-horse", "usable_password": "true"}
+
+    answer = root.post(f"{USERS}{ann.user.pk}/password/", data=new)
+
+    assert answer.status_code == 302
+    assert not is_logged_in(ann)
+    assert audit.event("password_changed")["user"] == ann.user.pk
+
+
+def test_it_adds_a_user(root: Browser) -> None:
+    fields = {"username": "Carl", "email": "carl@example.com", "usable_password": "true"}
+    passwords = {"password1": PASSWORD, "password2": PASSWORD}
+    form = form_of(root.get(f"{USERS}add/"))
+
+    answer = root.post(f"{USERS}add/", data={**form, **fields, **passwords})
+
+    assert answer.status_code == 302
+    carl = User.objects.get(username="Carl")
+    assert (carl.email, carl.is_staff) == ("carl@example.com", False)
+
+
+def test_it_deletes_users_with_all_they_have(root: Browser, ann: Caller, bob: Caller) -> None:
+    assert ann.user
+    assert bob.user
+    ann.say(ann.thread())
+
+    one = root.post(f"{USERS}{ann.user.pk}/delete/", data={"post": "yes"})
+    other = act(root, "delete_selected", bob.user, post="yes")
+
+    assert (one.status_code, other.status_code) == (302, 302)
+    assert User.objects.get() == root.user
+    assert not Thread.objects.exists()
+    assert LogEntry.objects.count() == 2
+
+
+# --- Who may do what ----------------------------------------------------------------------------
+
+
+def test_staff_raises_nobodys_rights(operator: Browser, ann: Caller) -> None:
+    group = Group.objects.create(name="everything")
+    rights = {
+        "is_staff": "on",
+        "is_superuser": "on",
+        "groups": str(group.pk),
+        "user_permissions": "1",
+    }
+    for user in (ann.user, operator.user):
+        assert user
+
+        answer = change(operator, user, **rights)
+
+        assert answer.status_code == 302
+        user.refresh_from_db()
+        assert user.is_active
+        assert not user.is_superuser
+        assert user.is_staff == (user == operator.user)
+        assert not user.groups.exists()
+        assert user.user_permissions.count() == (7 if user == operator.user else 0)
+    added = operator.post(
+        f"/admin/auth/group/{group.pk}/change/", data={"name": "x", "permissions": "1"}
+    )
+    error_of(added, 403, "forbidden")
+    group.delete()
+
+
+def test_staff_touches_nobody_of_the_staff(operator: Browser, root: Browser, staff: Caller) -> None:
+    for user in (root.user, staff.user):
+        assert user
+        path = f"{USERS}{user.pk}/"
+        fields = {"username": "mine", "email": "mine@example.com"}
+        new = {"password1": "an0ther-horse", "password2": "an0ther-horse"}
+
+        error_of(operator.post(f"{path}change/", data=fields), 403, "forbidden")
+        error_of(operator.post(f"{path}password/", data=new), 403, "forbidden")
+        error_of(operator.post(f"{path}delete/", data={"post": "yes"}), 403, "forbidden")
+        act(operator, "delete_selected", user, post="yes")
+
+        after = User.objects.get(pk=user.pk)
+        assert (after.username, after.password) == (user.username, user.password)
+
+
+def test_nobody_deactivates_themselves_there(operator: Browser, root: Browser) -> None:
+    assert root.user
+    assert operator.user
+
+    act(operator, "deactivate", root.user, operator.user, reason="to be alone")
+    act(root, "deactivate", root.user, reason="to be alone")
+    change(root, root.user, is_active=None)
+
+    assert User.objects.filter(is_active=True).count() == 2
+    assert not LogEntry.objects.filter(change_message__contains="alone").exists()
+
+
+def test_it_is_closed_to_everybody_else(ann: Caller, nobody: Caller) -> None:
+    for caller in (ann, nobody):
+        answer = caller.get(USERS)
+        assert answer.status_code == 302
+        assert answer.headers["Location"].startswith("/admin/login/")
+
+
+# --- Its login ----------------------------------------------------------------------------------
+
+
+def test_its_login_is_the_apis_with_all_its_notes(server: Server, staff: Caller) -> None:
+    browser, audit = Browser(server.url), Audit(server)
+    form = {"username": "STAFF@example.com", "password": PASSWORD}
+
+    answer = browser.post("/admin/login/?next=/admin/", data=form, headers=audit.headers)
+
+    assert answer.status_code == 302
+    assert cookie_of(answer)["httponly"]
+    assert audit.event("login")["user"] == staff.user.pk  # type: ignore[union-attr]
+    sessions = staff.get("/auth/sessions/").json()["sessions"]
+    assert [session["ip_address"] for session in sessions] == ["127.0.0.1", None]
+
+
+def test_its_login_shares_the_limits_of_the_apis(start_server: StartServer) -> None:
+    server = start_server(RATE_LIMIT_LOGIN="3/h", RATE_LIMIT_LOGIN_ACCOUNT="1/h")
+    create_user("staff", is_staff=True)
+    browser = Browser(server.url)
+    browser.headers["X-Forwarded-For"] = f"2001:db8:{uuid4().hex[:4]}:{uuid4().hex[:4]}::7"
+    browser.post("/auth/login/", json={"username": "staff@example.com", "password": "wrong"})
+
+    def log_in(name: str) -> httpx.Response:
+        return browser.post("/admin/login/", data={"username": name, "password": PASSWORD})
+
+    error_of(log_in("staff"), 429, "rate_limited")  # the account's
+    assert "Please enter the correct username" in log_in(f"nobody-{uuid4()}").text
+    error_of(log_in(f"nobody-{uuid4()}"), 429, "rate_limited")  # the address's
+
+
+def test_its_forms_want_their_token(root: Browser, ann: Caller) -> None:
+    root.headers["X-CSRFToken"] = "g" * 32
+
+    answer = act(root, "deactivate", ann.user, reason="none")  # type: ignore[arg-type]
+
+    error_of(answer, 403, "forbidden")
+    assert is_logged_in(ann)

@@ -1,0 +1,129 @@
+"""What no call under /auth/ takes: bodies that are not what they should be, wrong methods."""
+
+from typing import Any
+
+import httpx
+import pytest
+
+from accounts.models import Session, User
+from accounts.tests.tools import error_of
+from llama_chatbot.tests.people import Caller
+
+JSON = {"Content-Type": "application/json"}
+
+# Each call that takes a body, with one that it could take.
+BODIES: dict[str, dict[str, Any]] = {
+    "POST /auth/register/": {"username": "x", "email": "x@example.com", "password": "x"},
+    "POST /auth/login/": {"username": "x", "password": "x"},
+    "DELETE /auth/delete/": {"password": "x"},
+    "POST /auth/password/change/": {"old_password": "x", "new_password": "x"},
+    "POST /auth/password/reset/": {"email": "x@example.com"},
+    "POST /auth/password/reset/confirm/": {"uid": "x", "token": "x", "new_password": "x"},
+    "POST /auth/tokens/": {"name": "x", "days": 1},
+}
+
+UNREADABLE = {
+    "nothing": b"",
+    "not JSON": b"username=ann&password=x",
+    "half": b'{"username": "ann"',
+    "not UTF-8": b'{"username": "\xff"}',
+    "a lone surrogate": rb'{"username": "\ud800"}',
+    "200,000 brackets": b"[" * 200_000,
+    "a number of 5,000 digits": b'{"days": ' + b"9" * 5_000 + b"}",
+    "NaN": b'{"days": NaN}',
+}
+
+
+def call(caller: Caller, which: str, **arguments: Any) -> httpx.Response:
+    method, path = which.split()
+    return caller.request(method, path, **arguments)
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_changed(ann: Caller) -> Any:
+    yield
+    assert User.objects.get() == ann.user
+    assert User.objects.get().password == ann.user.password
+    assert Session.objects.count() == 1
+    assert not User.objects.get().tokens.exists()
+
+
+@pytest.mark.parametrize("body", UNREADABLE.values(), ids=UNREADABLE)
+def test_it_refuses_a_body_that_cannot_be_read(ann: Caller, body: bytes) -> None:
+    for which in BODIES:
+        if body or which != "DELETE /auth/delete/":
+            answer = call(ann, which, content=body, headers=JSON)
+            assert answer.status_code == 400, which
+            assert answer.json()["code"] in ("invalid_json", "invalid"), which
+
+
+@pytest.mark.parametrize("body", [b"[]", b'"x"', b"1", b"null", b"true"])
+def test_it_refuses_a_body_that_is_no_object(ann: Caller, body: bytes) -> None:
+    for which in BODIES:
+        error_of(call(ann, which, content=body, headers=JSON), 400, "invalid")
+
+
+@pytest.mark.parametrize("value", [None, 1, True, ["x"], {"x": "x"}, "x\0y"])
+def test_it_names_a_field_of_the_wrong_type(ann: Caller, value: Any) -> None:
+    for which, body in BODIES.items():
+        for field in body:
+            if field == "days" or (which == "DELETE /auth/delete/" and value is None):
+                continue
+            error = error_of(call(ann, which, json={**body, field: value}), 400, "invalid")
+            assert error["fields"].keys() == {field}, which
+
+
+@pytest.mark.parametrize("days", [None, "1", 1.5, True, 0, -1, 367, 10**30])
+def test_it_refuses_a_number_of_days_that_is_none(ann: Caller, days: Any) -> None:
+    answer = ann.post("/auth/tokens/", json={"name": "x", "days": days})
+
+    assert error_of(answer, 400, "invalid")["fields"].keys() == {"days"}
+
+
+def test_it_names_a_field_that_is_missing_or_not_known(ann: Caller) -> None:
+    for which, body in BODIES.items():
+        for field in body:
+            rest = {name: value for name, value in body.items() if name != field}
+            if which != "DELETE /auth/delete/":
+                error = error_of(call(ann, which, json=rest), 400, "invalid")
+                assert error["fields"].keys() == {field}, which
+        error = error_of(call(ann, which, json={**body, "more": 1}), 400, "invalid")
+        assert error["fields"].keys() == {"more"}, which
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "nonsense"])
+def test_it_takes_only_json(ann: Caller, kind: str) -> None:
+    for which in BODIES:
+        answer = call(ann, which, content=b"{}", headers={"Content-Type": kind})
+        error_of(answer, 415, "unsupported_media_type")
+
+
+def test_it_refuses_a_body_of_more_than_a_mebibyte(ann: Caller) -> None:
+    for which in BODIES:
+        answer = call(ann, which, content=b" " * (1024 * 1024 + 1), headers=JSON)
+        error_of(answer, 413, "too_large")
+
+
+@pytest.mark.parametrize(
+    ("path", "methods"),
+    [
+        ("/auth/register/", {"POST"}),
+        ("/auth/login/", {"POST"}),
+        ("/auth/logout/", {"POST"}),
+        ("/auth/status/", {"GET"}),
+        ("/auth/delete/", {"DELETE"}),
+        ("/auth/deactivate/ann/", {"POST", "DELETE"}),
+        ("/auth/password/change/", {"POST"}),
+        ("/auth/password/reset/", {"POST"}),
+        ("/auth/password/reset/confirm/", {"POST"}),
+        ("/auth/sessions/", {"GET", "DELETE"}),
+        ("/auth/sessions/1/", {"DELETE"}),
+        ("/auth/tokens/", {"GET", "POST"}),
+        ("/auth/tokens/1/", {"DELETE"}),
+    ],
+)
+def test_it_names_the_methods_that_it_takes(ann: Caller, path: str, methods: set[str]) -> None:
+    for method in {"GET", "POST", "PUT", "PATCH", "DELETE"} - methods:
+        answer = ann.request(method, path)
+        error_of(answer, 405, "method_not_allowed")
+        assert set(answer.headers["Allow"].split(", ")) == methods

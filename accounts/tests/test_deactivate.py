@@ -1,0 +1,69 @@
+"""POST or DELETE /auth/deactivate/<username>/: the staff ends what somebody can do here."""
+
+import pytest
+
+from accounts.models import Session
+from accounts.tests.tools import error_of, is_logged_in, token_of
+from chat.models import Message, Status
+from llama_chatbot.tests.people import PASSWORD, Caller, create_user
+from llama_chatbot.tests.processes import wait_until
+from llama_chatbot.tests.scripted_ollama import Script, ScriptedOllama
+
+
+@pytest.mark.parametrize("method", ["POST", "DELETE"])
+def test_it_ends_sessions_and_tokens_at_once(staff: Caller, bob: Caller, method: str) -> None:
+    secret = token_of(bob)
+
+    answer = staff.request(method, "/auth/deactivate/BOB/")
+
+    assert answer.status_code == 200
+    assert answer.json() == {"message": "User bob has been deactivated."}
+    assert not is_logged_in(bob)
+    assert Session.objects.get().user == staff.user
+    by_token = bob.get("/chat/threads/", headers={"Authorization": f"Bearer {secret}"})
+    error_of(by_token, 401, "not_authenticated")
+    login = bob.post("/auth/login/", json={"username": "bob", "password": PASSWORD})
+    error_of(login, 400, "invalid")
+
+
+def test_it_ends_a_running_reply(staff: Caller, bob: Caller, ollama: ScriptedOllama) -> None:
+    ollama.script = Script(["Hel", "lo"], hold_after=1)
+    thread = bob.thread()
+    with bob.stream(
+        "POST", f"/chat/streaming-response/{thread.pk}/", json={"message": "Hello"}
+    ) as answer:
+        pieces = answer.iter_text()
+        assert next(pieces) == "Hel"
+
+        staff.post("/auth/deactivate/bob/")
+
+        assert not list(pieces)
+    wait_until(lambda: Message.objects.get(thread=thread, sender="bot").status == Status.STOPPED)
+    wait_until(lambda: ollama.chats[0].ended_by == "disconnect")
+
+
+def test_it_is_for_staff_alone(ann: Caller, bob: Caller, nobody: Caller) -> None:
+    error_of(ann.post("/auth/deactivate/bob/"), 403, "forbidden")
+    error_of(ann.post("/auth/deactivate/unknown/"), 403, "forbidden")
+    error_of(nobody.post("/auth/deactivate/bob/"), 401, "not_authenticated")
+    assert is_logged_in(bob)
+
+
+def test_nobody_deactivates_themselves_or_a_superuser(staff: Caller) -> None:
+    root = Caller(str(staff.base_url), create_user("root", is_staff=True, is_superuser=True))
+
+    error_of(staff.post("/auth/deactivate/staff/"), 403, "forbidden")
+    error_of(staff.post("/auth/deactivate/root/"), 403, "forbidden")
+    error_of(root.post("/auth/deactivate/root/"), 403, "forbidden")
+
+    assert is_logged_in(staff)
+    assert is_logged_in(root)
+
+
+@pytest.mark.parametrize("name", ["unknown", "bob@example.com", "%20", "%F0%9F%A6%99"])
+def test_it_does_not_know_everybody(staff: Caller, bob: Caller, name: str) -> None:
+    error_of(staff.post(f"/auth/deactivate/{name}/"), 404, "not_found")
+
+
+def test_it_refuses_a_name_with_nul(staff: Caller) -> None:
+    error_of(staff.post("/auth/deactivate/b%00b/"), 400, "invalid")

@@ -1,0 +1,63 @@
+"""DELETE /auth/delete/: the end of an account."""
+
+import pytest
+
+from accounts.models import Session, Token, User
+from accounts.tests.tools import at_once, error_of, is_logged_in, token_of
+from chat.models import Thread
+from llama_chatbot.tests.people import PASSWORD, Caller, long_ago
+
+
+@pytest.fixture
+def old(ann: Caller) -> Caller:
+    """Ann, whose login is an hour old."""
+    return Caller(str(ann.base_url), ann.user, password_at=long_ago())
+
+
+def test_it_deletes_the_account_with_all_that_belongs_to_it(ann: Caller, bob: Caller) -> None:
+    ann.thread()
+    theirs = bob.thread()
+    token_of(ann)
+
+    answer = ann.delete("/auth/delete/")
+
+    assert answer.status_code == 200
+    assert answer.json() == {"message": "User deleted successfully"}
+    assert User.objects.get() == bob.user
+    assert Session.objects.get().user == bob.user
+    assert Thread.objects.get() == theirs
+    assert not Token.objects.exists()
+    assert not is_logged_in(ann)
+
+
+def test_it_asks_for_the_password_when_the_login_is_older_than_ten_minutes(old: Caller) -> None:
+    body = error_of(old.delete("/auth/delete/"), 400, "invalid")
+
+    assert body["fields"].keys() == {"password"}
+    assert User.objects.exists()
+
+
+def test_it_refuses_a_wrong_password_even_of_a_recent_login(ann: Caller, old: Caller) -> None:
+    for caller in (ann, old):
+        answer = caller.request("DELETE", "/auth/delete/", json={"password": "wrong"})
+        assert error_of(answer, 400, "invalid")["fields"].keys() == {"password"}
+    assert User.objects.exists()
+
+
+def test_it_deletes_with_the_password_after_an_old_login(old: Caller) -> None:
+    answer = old.request("DELETE", "/auth/delete/", json={"password": PASSWORD})
+
+    assert answer.status_code == 200
+    assert not User.objects.exists()
+
+
+def test_twice_at_once_deletes_once(ann: Caller) -> None:
+    one, other = at_once(lambda: ann.delete("/auth/delete/"), lambda: ann.delete("/auth/delete/"))
+
+    assert one.status_code == 200
+    assert other.status_code in (200, 400, 401)  # 400: its session ended while it was under way
+    assert not User.objects.exists()
+
+
+def test_it_wants_somebody_who_is_logged_in(nobody: Caller) -> None:
+    error_of(nobody.delete("/auth/delete/"), 401, "not_authenticated")

@@ -1,0 +1,23 @@
+"""POST /auth/logout/: the end of a session."""
+
+from accounts.tests.tools import cookie_of, is_logged_in
+from llama_chatbot.tests.people import Caller
+
+
+def test_it_ends_this_session_and_no_other(ann: Caller) -> None:
+    elsewhere = Caller(str(ann.base_url), ann.user)
+
+    answer = ann.post("/auth/logout/")
+
+    assert answer.status_code == 200
+    assert answer.json() == {"message": "Logout successful"}
+    assert cookie_of(answer)["max-age"] == "0"
+    assert not is_logged_in(ann)  # though the cookie is sent still
+    assert is_logged_in(elsewhere)
+
+
+def test_it_says_the_same_to_somebody_who_is_not_logged_in(nobody: Caller) -> None:
+    answer = nobody.post("/auth/logout/")
+
+    assert answer.status_code == 200
+    assert answer.json() == {"message": "Logout successful"}

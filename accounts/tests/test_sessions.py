@@ -1,0 +1,110 @@
+"""GET and DELETE /auth/sessions/: where one is logged in."""
+
+from datetime import datetime, timedelta
+
+import pytest
+from django.utils import timezone
+
+from accounts.models import Session
+from accounts.tests.tools import at_once, error_of, is_logged_in, log_in
+from llama_chatbot.tests.people import PASSWORD, Caller, create_session, create_user, long_ago
+
+
+def test_it_tells_when_from_where_and_with_what(nobody: Caller) -> None:
+    create_user("carl")
+    url = str(nobody.base_url)
+    nobody.headers["User-Agent"] = "Telephone/1"
+    carl = log_in(url, "carl", PASSWORD)
+    nobody.post("/auth/login/", json={"username": "carl", "password": PASSWORD})
+
+    answer = carl.get("/auth/sessions/")
+
+    assert answer.status_code == 200
+    newest, this = answer.json()["sessions"]
+    assert (newest["current"], this["current"]) == (False, True)
+    assert newest["user_agent"] == "Telephone/1"
+    assert newest["ip_address"] == this["ip_address"] == "127.0.0.1"
+    now = timezone.now()
+    for name in ("created_at", "last_seen_at"):
+        assert now - datetime.fromisoformat(this[name]) < timedelta(seconds=30)
+        assert this[name].endswith(("Z", "+00:00"))
+
+
+def test_an_id_is_not_a_key(ann: Caller) -> None:
+    (session,) = ann.get("/auth/sessions/").json()["sessions"]
+    key = Session.objects.get().session_key
+
+    assert key not in ann.get("/auth/sessions/").text
+    assert session["id"] < 2**53  # JavaScript reads it exactly
+    stolen = Caller(str(ann.base_url))
+    stolen.headers["Cookie"] = f"sessionid={session['id']}"
+    assert not is_logged_in(stolen)
+    error_of(ann.delete(f"/auth/sessions/{key}/"), 404, "not_found")
+
+
+def test_use_is_noted_once_a_minute(ann: Caller) -> None:
+    ann = Caller(str(ann.base_url), ann.user, last_seen_at=long_ago(), user_agent="old")
+
+    first = ann.get("/auth/sessions/")
+    second = ann.get("/auth/sessions/")
+
+    assert "Set-Cookie" in first.headers  # which keeps it for two weeks more
+    assert "Set-Cookie" not in second.headers
+    seen = [s["last_seen_at"] for s in second.json()["sessions"] if s["user_agent"] == "old"]
+    assert timezone.now() - datetime.fromisoformat(seen[0]) < timedelta(seconds=30)
+
+
+def test_it_lists_no_expired_session_and_nobody_elses(ann: Caller, bob: Caller) -> None:
+    expired = create_session(ann.user)  # type: ignore[arg-type]
+    Session.objects.filter(pk=expired).update(expire_date=timezone.now())
+
+    (session,) = ann.get("/auth/sessions/").json()["sessions"]
+
+    assert session["current"]
+
+
+def test_it_ends_one_session_on_its_next_request(ann: Caller) -> None:
+    elsewhere = Caller(str(ann.base_url), ann.user)
+    ids = {s["current"]: s["id"] for s in ann.get("/auth/sessions/").json()["sessions"]}
+
+    answer = ann.delete(f"/auth/sessions/{ids[False]}/")
+
+    assert answer.status_code == 200
+    assert is_logged_in(ann)
+    assert not is_logged_in(elsewhere)
+    error_of(elsewhere.get("/chat/threads/"), 401, "not_authenticated")
+    error_of(ann.delete(f"/auth/sessions/{ids[False]}/"), 404, "not_found")
+
+
+def test_it_ends_all_others(ann: Caller, bob: Caller) -> None:
+    elsewhere = Caller(str(ann.base_url), ann.user)
+
+    answer = ann.delete("/auth/sessions/")
+
+    assert answer.status_code == 200
+    assert [is_logged_in(caller) for caller in (ann, elsewhere, bob)] == [True, False, True]
+
+
+def test_two_that_end_each_other_at_once_leave_nobody_locked_in(ann: Caller) -> None:
+    elsewhere = Caller(str(ann.base_url), ann.user)
+
+    answers = at_once(
+        lambda: ann.delete("/auth/sessions/"), lambda: elsewhere.delete("/auth/sessions/")
+    )
+
+    assert answers[0].status_code == 200
+    assert answers[1].status_code in (200, 401)
+    assert Session.objects.count() <= 1
+
+
+@pytest.mark.parametrize("number", ["1", "9" * 15, "9" * 30, "0"])
+def test_it_does_not_know_other_ids(ann: Caller, number: str) -> None:
+    error_of(ann.delete(f"/auth/sessions/{number}/"), 404, "not_found")
+
+
+def test_it_does_not_end_somebody_elses(ann: Caller, bob: Caller) -> None:
+    (theirs,) = bob.get("/auth/sessions/").json()["sessions"]
+
+    error_of(ann.delete(f"/auth/sessions/{theirs['id']}/"), 404, "not_found")
+
+    assert is_logged_in(bob)

@@ -1,0 +1,137 @@
+"""Who may call what: every route of the API, as somebody else and as nobody.
+
+A new route fails here until it is in the table.
+"""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import pytest
+
+from accounts.models import Session, Token, User
+from chat.models import Message, Thread
+from llama_chatbot.api import api
+from llama_chatbot.tests.people import PASSWORD, Caller, create_user
+from llama_chatbot.tests.processes import Server
+
+SECRET = "what only Ann may read"
+UNLISTED = {
+    "openapi.json",
+    "docs/",
+    "",
+}  # what Ninja adds: the description of the API, and its root
+
+
+class Rule(NamedTuple):
+    """The statuses that a call gets from somebody else and from nobody, with this body."""
+
+    other: int
+    nobody: int = 401
+    body: dict[str, Any] | None = None
+
+
+RULES = {
+    "POST /auth/register/": Rule(400, 400, {"username": "ann", "email": "ann@example.com"}),
+    "POST /auth/login/": Rule(400, 400, {"username": "ann", "password": "wrong"}),
+    "POST /auth/logout/": Rule(200, 200),
+    "GET /auth/status/": Rule(200, 200),
+    "DELETE /auth/delete/": Rule(200),
+    "POST /auth/deactivate/{username}/": Rule(403),
+    "DELETE /auth/deactivate/{username}/": Rule(403),
+    "POST /auth/password/change/": Rule(
+        200, body={"old_password": PASSWORD, "new_password": "an0ther-horse"}
+    ),
+    "POST /auth/password/reset/": Rule(200, 200, {"email": "ann@example.com"}),
+    "POST /auth/password/reset/confirm/": Rule(
+        400, 400, {"uid": "MQ", "token": "x", "new_password": "an0ther-horse"}
+    ),
+    "GET /auth/sessions/": Rule(200),
+    "DELETE /auth/sessions/": Rule(200),
+    "DELETE /auth/sessions/{int:session_id}/": Rule(404),
+    "GET /auth/tokens/": Rule(200),
+    "POST /auth/tokens/": Rule(201, body={"name": "x", "days": 1}),
+    "DELETE /auth/tokens/{int:token_id}/": Rule(404),
+    "GET /auth/usage/": Rule(200),
+    "POST /chat/threads/new/": Rule(201),
+    "GET /chat/threads/": Rule(200),
+    "DELETE /chat/threads/delete/": Rule(200),
+    "GET /chat/threads/{int:thread_id}/": Rule(404),
+    "PATCH /chat/threads/{int:thread_id}/": Rule(404, body={"title": "x"}),
+    "PUT /chat/threads/{int:thread_id}/update-title/": Rule(404, body={"title": "x"}),
+    "PATCH /chat/threads/{int:thread_id}/update-title/": Rule(404, body={"title": "x"}),
+    "DELETE /chat/threads/{int:thread_id}/delete/": Rule(404),
+    "GET /chat/threads/{int:thread_id}/messages/": Rule(404),
+    "POST /chat/response/{int:thread_id}/": Rule(404, body={"message": "x"}),
+    "POST /chat/streaming-response/{int:thread_id}/": Rule(404, body={"message": "x"}),
+    "GET /chat/streaming-response/{int:thread_id}/": Rule(404),
+    "POST /chat/threads/{int:thread_id}/stop/": Rule(404),
+    "GET /chat/models/": Rule(200),
+    "GET /health/live/": Rule(200, 200),
+    "GET /health/ready/": Rule(200, 200),
+}
+
+
+def routes() -> Iterator[str]:
+    """Yield every call that the API takes, as `METHOD /path/`."""
+    for prefix, router in api._routers:
+        for path, view in router.path_operations.items():
+            for operation in view.operations:
+                for method in operation.methods:
+                    yield f"{method} {prefix.rstrip('/')}/{path.lstrip('/')}"
+
+
+@pytest.fixture
+def paths(ann: Caller) -> dict[str, Any]:
+    """The ids of what is Ann's: a thread with two messages, a session and a token."""
+    assert ann.user
+    thread = ann.thread(title=SECRET)
+    ann.say(thread, SECRET)
+    token, _ = Token.objects.issue(ann.user, SECRET, 1)
+    return {
+        "{int:thread_id}": thread.pk,
+        "{int:session_id}": Session.objects.get().public_id,
+        "{int:token_id}": token.pk,
+        "{username}": "ann",
+    }
+
+
+def state() -> list[Any]:
+    """Return all that is Ann's, as it is stored."""
+    ann = User.objects.filter(username="ann")
+    return [
+        list(rows.values())
+        for rows in (
+            ann,
+            Thread.objects.filter(user__in=ann),
+            Message.objects.filter(thread__user__in=ann),
+            Token.objects.filter(user__in=ann),
+            Session.objects.filter(user__in=ann),
+        )
+    ]
+
+
+def test_every_route_is_in_the_table() -> None:
+    assert sorted(routes()) == sorted(RULES)
+    described = {route.split()[1] for route in RULES}
+    patterns = {str(pattern.pattern) for pattern in api.urls[0]} - UNLISTED
+    assert len(patterns) == len(described)
+
+
+def test_nobody_and_nobody_else_gets_at_what_is_anns(server: Server, paths: dict[str, Any]) -> None:
+    before = state()
+    assert all(before)
+
+    for number, (route, rule) in enumerate(RULES.items()):
+        method, path = route.split()
+        for name, value in paths.items():
+            path = path.replace(name, str(value))
+        # A new person for each, since some calls end who calls them.
+        for caller, status in (
+            (Caller(server.url, create_user(f"other{number}")), rule.other),
+            (Caller(server.url), rule.nobody),
+        ):
+            answer = caller.request(method, path, json=rule.body)
+
+            assert answer.status_code == status, (route, answer.text)
+            assert SECRET not in answer.text, route
+            assert state() == before, route

@@ -1,0 +1,162 @@
+"""The settings: a wrong one stops the start, and each is documented."""
+
+import ast
+import re
+import subprocess
+import sys
+
+import pytest
+
+from llama_chatbot.tests.environment import ENVIRONMENT
+from llama_chatbot.tests.processes import ROOT
+
+SETTINGS = ROOT / "llama_chatbot" / "settings.py"
+
+GOOD = {"LLAMA_CHATBOT_ENV_FILE": "", "SECRET_KEY": ENVIRONMENT["SECRET_KEY"]}
+BAD = [
+    ("DEBUG", "perhaps"),
+    ("SECRET_KEY", ""),
+    ("FRONTEND_ORIGINS", "app.example.com"),
+    ("FRONTEND_ORIGINS", "https://app.example.com/"),
+    ("FRONTEND_ORIGINS", "https://app.example.com,*"),
+    ("FRONTEND_ORIGINS", "https://App.example.com"),
+    ("FRONTEND_ORIGINS", "ftp://app.example.com"),
+    ("PORT", "0"),
+    ("PORT", "65536"),
+    ("PORT", "http"),
+    ("DATABASE_URL", "mysql://user@host/name"),
+    ("DATABASE_URL", "nonsense"),
+    ("SECURE_SSL_REDIRECT", "maybe"),
+    ("COOKIE_SAMESITE", "lax"),
+    ("RATELIMIT_ENABLE", "2"),
+    ("RATE_LIMIT_CHAT", "10"),
+    ("RATE_LIMIT_READ", "10/x"),
+    ("RATE_LIMIT_WRITE", "-1/m"),
+    ("RATE_LIMIT_LOGIN", "m/10"),
+    ("RATE_LIMIT_LOGIN_ACCOUNT", ""),
+    ("RATE_LIMIT_REGISTER", "10/0h"),
+    ("RATE_LIMIT_PASSWORD_RESET", "ten/h"),
+    ("EMAIL_URL", "nonsense"),
+    ("PASSWORD_RESET_URL", "https://app.example.com/"),
+    ("OLLAMA_HOST", "ftp://ollama"),
+    ("OLLAMA_HOST", "http://"),
+    ("OLLAMA_HOST", "http://ollama:port"),
+    ("OLLAMA_MODEL", ""),
+    ("OLLAMA_CONNECT_TIMEOUT_SECONDS", "0"),
+    ("OLLAMA_FIRST_TOKEN_TIMEOUT_SECONDS", "-1"),
+    ("OLLAMA_NEXT_TOKEN_TIMEOUT_SECONDS", "soon"),
+    ("CHAT_CONTEXT_WINDOW_MAX", "511"),
+    ("CHAT_CONTEXT_WINDOW_MAX", "8k"),
+    ("CHAT_TITLES", "none"),
+    ("CHAT_DAILY_TOKENS", "-1"),
+    ("CHAT_DAILY_TOKENS", "many"),
+    ("CHAT_ABANDONED_REPLY_SECONDS", "-1"),
+    ("CHAT_ABANDONED_REPLY_SECONDS", "never"),
+    ("CHAT_SHUTDOWN_GRACE_SECONDS", "-1"),
+    ("LOG_LEVEL", "LOUD"),
+]
+
+# Reads all of a list of settings in one process, since most of the time goes into starting one.
+TRY_ALL = """
+import os, sys
+for name, value in {bad!r}:
+    kept = dict(os.environ)
+    os.environ[name] = value
+    sys.modules.pop("llama_chatbot.settings", None)
+    try:
+        import llama_chatbot.settings
+        print(f"{{name}}={{value}}\\tstarted")
+    except SystemExit as stop:
+        print(f"{{name}}={{value}}\\t{{stop}}")
+    os.environ.clear()
+    os.environ.update(kept)
+"""
+
+
+def run(code: str, **settings: str | None) -> "subprocess.CompletedProcess[str]":
+    env = {**GOOD, **settings}
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={name: value for name, value in env.items() if value is not None},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_value_that_cannot_be_used_stops_the_start_with_its_name() -> None:
+    done = run(TRY_ALL.format(bad=BAD))
+
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert len(lines) == len(BAD), done.stdout
+    for (name, value), line in zip(BAD, lines, strict=True):
+        reason = line.removeprefix(f"{name}={value}\t")
+        assert reason.startswith(f"Cannot start, the setting {name} is "), line
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("PORT", "http"), ("DATABASE_URL", "mysql://user:pa55@host/name")]
+)
+def test_it_is_one_line_without_a_traceback_or_the_value(name: str, value: str) -> None:
+    done = run("import llama_chatbot.settings", **{name: value})
+
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert name in done.stderr
+    assert "pa55" not in done.stderr
+
+
+def test_without_a_secret_key_only_debugging_starts() -> None:
+    code = "import llama_chatbot.settings"
+
+    without = run(code, SECRET_KEY=None)
+    debugging = run(code, SECRET_KEY=None, DEBUG="true")
+
+    assert "SECRET_KEY is missing" in without.stderr
+    assert debugging.returncode == 0
+
+
+def names_read() -> set[str]:
+    """Return the names of the variables that settings.py reads, by its syntax tree."""
+    names = set()
+    for call in ast.walk(ast.parse(SETTINGS.read_text())):
+        if isinstance(call, ast.Call):
+            function = ast.unparse(call.func)
+            strings = [arg.value for arg in call.args if isinstance(arg, ast.Constant)]
+            if function == "read" and strings:
+                names.add(str(strings[0]))
+            elif function == "rate":
+                names.add(f"RATE_LIMIT_{str(strings[0]).upper()}")
+    return names - {"None"}
+
+
+def test_the_names_are_found() -> None:
+    names = names_read()
+
+    assert {"DEBUG", "DATABASE_URL", "RATE_LIMIT_CHAT", "CHAT_TITLES"} <= names
+    assert {name for name, _ in BAD} - names == set()
+
+
+def test_every_setting_stands_in_the_readme() -> None:
+    (table,) = re.findall(r"^## Settings\n(.*?)^## ", (ROOT / "README.md").read_text(), re.M | re.S)
+    documented = set(
+        re.findall(r"`([A-Z_]{4,})`", "\n".join(re.findall(r"^\|[^|]*\|", table, re.M)))
+    )
+
+    assert documented - {"FORWARDED_ALLOW_IPS"} == names_read()
+
+
+def test_every_setting_stands_in_the_example_file() -> None:
+    example = (ROOT / ".env.example").read_text()
+
+    assert (
+        set(re.findall(r"^#?([A-Z_]+)=", example, re.M)) - {"FORWARDED_ALLOW_IPS"} == names_read()
+    )
+
+
+def test_the_example_file_can_be_used_as_it_is() -> None:
+    done = run("import llama_chatbot.settings", LLAMA_CHATBOT_ENV_FILE=str(ROOT / ".env.example"))
+
+    assert done.returncode == 0, done.stderr
