@@ -1,0 +1,148 @@
+"""The main path on PostgreSQL, which takes its locks and its constraints otherwise than SQLite."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+
+from llama_chatbot.tests.environment import ENVIRONMENT
+from llama_chatbot.tests.people import PASSWORD
+from llama_chatbot.tests.processes import ROOT, Memcached, PostgreSQL, Server, wait_until
+from llama_chatbot.tests.scripted_ollama import Script, ScriptedOllama
+
+
+@pytest.fixture(scope="module")
+def postgresql_server(
+    memcached: Memcached, running_ollama: ScriptedOllama, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    """Two workers on a PostgreSQL of their own."""
+    if PostgreSQL.programs() is None:
+        pytest.skip("PostgreSQL is not installed")
+    with PostgreSQL() as postgresql:
+        environment = {
+            **ENVIRONMENT,
+            "DEBUG": "true",  # so that a client sends the cookie over plain HTTP
+            "DATABASE_URL": postgresql.url,
+            "CACHE_LOCATION": memcached.location,
+            "OLLAMA_HOST": running_ollama.url,
+        }
+        migrate = [sys.executable, "manage.py", "migrate", "-v0"]
+        subprocess.run(migrate, check=True, cwd=ROOT, env=environment)
+        directory: Path = tmp_path_factory.mktemp("postgresql-server")
+        with Server(directory, environment, workers=2) as server:
+            yield server
+
+
+@pytest.fixture
+def ann(
+    postgresql_server: Server, ollama: ScriptedOllama, request: pytest.FixtureRequest
+) -> Iterator[httpx.Client]:
+    """Somebody new, logged in by the API alone."""
+    name = request.node.name[:150].replace("[", "-").replace("]", "")
+    with httpx.Client(base_url=postgresql_server.url, timeout=20) as ann:
+        account = {"username": name, "email": f"{name[:60]}@example.com", "password": PASSWORD}
+        assert ann.post("/auth/register/", json=account).status_code == 201
+        assert ann.post("/auth/login/", json=account | {"email": None}).status_code == 400
+        login = {"username": name.upper(), "password": PASSWORD}
+        assert ann.post("/auth/login/", json=login).status_code == 200
+        yield ann
+        ann.request("DELETE", "/auth/delete/")
+
+
+def begin_thread(ann: httpx.Client) -> int:
+    return int(ann.post("/chat/threads/new/").json()["thread_id"])
+
+
+def test_a_message_is_answered_and_both_are_kept(ann: httpx.Client) -> None:
+    thread = begin_thread(ann)
+
+    answer = ann.post(f"/chat/streaming-response/{thread}/", json={"message": "Hello"})
+
+    assert answer.text == "You said: Hello"
+    messages = ann.get(f"/chat/threads/{thread}/messages/").json()["messages"]
+    assert [(m["sender"], m["content"], m["status"]) for m in messages] == [
+        ("user", "Hello", "complete"),
+        ("bot", "You said: Hello", "complete"),
+    ]
+
+
+def test_of_two_messages_at_the_same_moment_one_is_answered(
+    ann: httpx.Client, ollama: ScriptedOllama
+) -> None:
+    thread = begin_thread(ann)
+    ollama.script = Script(["Hel", "lo"], hold_after=1)
+
+    def send(message: str) -> httpx.Response:
+        return ann.post(f"/chat/response/{thread}/", json={"message": message})
+
+    with ThreadPoolExecutor() as pool:
+        answers = [pool.submit(send, message) for message in ("one", "two")]
+        wait_until(lambda: any(answer.done() for answer in answers), 10)
+        ollama.wait_for_open(1)
+        ollama.release()
+        statuses = sorted(answer.result().status_code for answer in answers)
+
+    assert statuses == [200, 409]
+    assert len(ollama.chats) == 1
+
+
+def test_a_repeated_send_at_the_same_moment_is_answered_once(
+    ann: httpx.Client, ollama: ScriptedOllama
+) -> None:
+    thread = begin_thread(ann)
+
+    def send(_: int) -> str:
+        url, headers = f"/chat/response/{thread}/", {"Idempotency-Key": "once"}
+        return str(ann.post(url, json={"message": "Hello"}, headers=headers).json()["response"])
+
+    with ThreadPoolExecutor() as pool:
+        answers = list(pool.map(send, range(4)))
+
+    assert answers == ["You said: Hello"] * 4
+    assert len(ollama.chats) == 1
+
+
+def test_a_running_reply_is_stopped_by_whichever_worker_is_asked(
+    ann: httpx.Client, postgresql_server: Server, ollama: ScriptedOllama
+) -> None:
+    thread = begin_thread(ann)
+    ollama.script = Script(["Hel", "lo"], hold_after=1)
+    url = f"/chat/streaming-response/{thread}/"
+    with ann.stream("POST", url, json={"message": "Hi"}) as reply:
+        assert next(reply.iter_text()) == "Hel"
+
+        # A connection of its own each, so that both workers are asked.
+        cookies = dict(ann.cookies)
+        stops = [
+            httpx.post(f"{postgresql_server.url}/chat/threads/{thread}/stop/", cookies=cookies)
+            for _ in range(4)
+        ]
+
+    assert [stop.json()["status"] for stop in stops] == ["stopped", "idle", "idle", "idle"]
+    wait_until(lambda: ollama.open == 0, message="Ollama is still asked")
+    messages = ann.get(f"/chat/threads/{thread}/messages/").json()["messages"]
+    assert (messages[1]["content"], messages[1]["status"]) == ("Hel", "stopped")
+
+
+def test_names_and_addresses_are_unique_whatever_their_case(ann: httpx.Client) -> None:
+    user = ann.get("/auth/status/").json()["user"]
+    account = {"username": user["username"].title(), "email": user["email"].upper()}
+
+    answer = ann.post("/auth/register/", json={**account, "password": PASSWORD})
+
+    assert answer.status_code == 400
+    assert set(answer.json()["fields"]) == {"username", "email"}
+
+
+def test_lists_are_read_page_by_page(ann: httpx.Client) -> None:
+    threads = [begin_thread(ann) for _ in range(3)]
+
+    first = ann.get("/chat/threads/", params={"limit": 2}).json()
+    second = ann.get("/chat/threads/", params={"limit": 2, "cursor": first["next"]}).json()
+
+    assert [thread["id"] for thread in first["threads"] + second["threads"]] == threads[::-1]
+    assert second["next"] is None
