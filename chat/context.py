@@ -20,15 +20,26 @@ from chat.llm import Prompt
 from chat.models import Message, Sender, Status, Thread
 from llama_chatbot.errors import ApiError
 
-TOKENS_AROUND_A_MESSAGE = 8  # of the model's template: the role, the end
+# What the model's template adds, as a careful guess: to each message its role and its end, to the
+# whole of them a beginning (Llama's tells the date, SmolLM's has a system prompt of its own).
+TOKENS_AROUND_A_MESSAGE = 12
+TOKENS_OF_A_TEMPLATE = 32
 
-# Words, and else one character each; a single space goes with the word after it.
-PIECES = re.compile(r"([A-Z]?[a-z]+|[A-Z]+)|([^\x00-\x7f])|\s{2,}|[^ ]", re.ASCII)
-LETTERS_IN_A_TOKEN = 4
+# See `estimate`. A single space goes with the word after it.
+PIECES = re.compile(
+    r"(?P<no_words>[A-Za-z0-9]{17,})|(?P<word>[A-Z]?[a-z]+|[A-Z]+)|(?P<spaces> {2,})"
+    r"|(?P<beyond_ascii>[^\x00-\x7f])|(?P<mark>[^ ])"
+)
+LETTERS_IN_A_TOKEN = 3
+SPACES_IN_A_TOKEN = 4
 
-# What the templates of LLaMA and its relatives use between messages. Ollama does not tell such a
+# What the templates of LLaMA and its relatives put between messages. Ollama does not tell such a
 # mark in a text from its own, so a user could end their message and speak as somebody else.
-MARKS = re.compile(r"<(?=[|\uff5c]|/?s>|<SYS>>|</SYS>>|(?:start|end)_of_turn>)|\[(?=/?INST\])")
+MARKS = re.compile(
+    r"<(?=[|\uff5c]|/?s>|<?/?SYS>|(?:start|end)_of_turn>)"
+    r"|\[(?=\||/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_[A-Z]+)\])",
+    re.IGNORECASE,
+)
 ZERO_WIDTH_SPACE = "\u200b"
 
 
@@ -62,6 +73,17 @@ class Turn:
             return [asked]
         return [asked, Prompt(role="assistant", content=defused(self.reply.content))]
 
+    @property
+    def total(self) -> int | None:
+        """How many tokens the conversation had after this turn, if Ollama has counted them."""
+        reply = self.reply
+        if not reply.prompt_tokens or reply.completion_tokens is None:
+            return None
+        answer = reply.completion_tokens
+        if reply.thinking:  # which was counted with the answer, and is not sent again
+            answer = min(answer, estimate(reply.content))
+        return reply.prompt_tokens + answer
+
 
 def plan(thread: Thread, path: Sequence[Message], text: str, window: int) -> Context:
     """Return what the model is to see, when `text` is said after the messages of `path`.
@@ -71,34 +93,45 @@ def plan(thread: Thread, path: Sequence[Message], text: str, window: int) -> Con
     """
     num_ctx = min(thread.options.get("num_ctx", window), window)
     budget = num_ctx - room_for_answer(thread, num_ctx)
-    system = defused(thread.effective_system_prompt)
-    new = estimate(system) + estimate(text)
-    if new > budget:
-        problem = f"The message is about {new - budget} tokens too long for the model's window."
+    asked = Prompt(role="user", content=defused(text))
+    new = estimate(asked["content"])
+    least = front_size(thread) + new
+    if least > budget:
+        problem = (
+            f"With the system prompt, the message is about {least - budget} tokens too long for "
+            f"the model's window of {num_ctx}."
+        )
         raise ApiError(problem, fields={"message": [problem]})
 
-    turns = turns_of(path)
-    start = turns[-1].reply.context_start if turns else None
-    kept = [turn for turn in turns if start is not None and turn.question.pk >= start]
-    tokens = estimate(text) + counted(kept, thread)
+    kept = since_start(path, thread, num_ctx)
+    tokens = counted(kept, thread, num_ctx) + new
     if tokens > budget:
         sizes = turn_sizes(kept, thread.model)
-        while sizes and new + sum(sizes) > num_ctx // 2:
+        # Where a long answer takes half of the window, there must be room to grow all the same.
+        goal = max(least, min(num_ctx // 2, budget * 2 // 3))
+        while least + sum(sizes) > goal:
             del kept[0], sizes[0]
-        tokens = new + sum(sizes)
+        tokens = least + sum(sizes)
 
+    system = defused(thread.effective_system_prompt)
     messages = [Prompt(role="system", content=system)] if system else []
     for turn in kept:
         messages += turn.prompts()
-    messages.append(Prompt(role="user", content=defused(text)))
-    start = kept[0].question.pk if kept else None
-    return Context(messages, start, num_ctx, tokens, len(kept), len(turns) - len(kept))
+    messages.append(asked)
+    return Context(
+        messages,
+        start=kept[0].question.pk if kept else None,
+        num_ctx=num_ctx,
+        tokens=tokens,
+        turns_kept=len(kept),
+        turns_dropped=len(turns_of(path)) - len(kept),
+    )
 
 
 def room_for_answer(thread: Thread, num_ctx: int) -> int:
     """Return how many tokens of the window are not for the prompt."""
-    wanted = thread.options.get("num_predict", -1)
-    return int(min(wanted, num_ctx // 2) if wanted > 0 else num_ctx // 4)
+    wanted: int | None = thread.options.get("num_predict")
+    return num_ctx // 4 if wanted is None else min(wanted, num_ctx // 2)
 
 
 def turns_of(path: Sequence[Message]) -> list[Turn]:
@@ -112,69 +145,89 @@ def turns_of(path: Sequence[Message]) -> list[Turn]:
     ]
 
 
-def key_of(thread: Thread, start: int) -> str:
-    """Return a name for the front of a prompt; counts compare only under the same one."""
-    front = repr((thread.model, thread.effective_system_prompt, start))
+def since_start(path: Sequence[Message], thread: Thread, num_ctx: int) -> list[Turn]:
+    """Return the turns from the starting point of the last reply on.
+
+    All of them, where the model would not know the front of that reply's prompt again.
+    """
+    turns = turns_of(path)
+    start = path[-1].context_start if path else None
+    if start is None or path[-1].context_key != key_of(thread, start, num_ctx):
+        return turns
+    return [turn for turn in turns if turn.question.pk >= start]
+
+
+def key_of(thread: Thread, start: int, num_ctx: int) -> str:
+    """Return a name for the front of a prompt.
+
+    Only under the same one do counts compare, and does the model's cache hold.
+    """
+    front = repr((thread.model, thread.effective_system_prompt, start, num_ctx))
     return sha256(front.encode()).hexdigest()[:16]
 
 
-def counted(kept: Sequence[Turn], thread: Thread) -> int:
+def front_size(thread: Thread) -> int:
+    """Return an estimate of the tokens before the first message."""
+    return TOKENS_OF_A_TEMPLATE + estimate(defused(thread.effective_system_prompt))
+
+
+def counted(kept: Sequence[Turn], thread: Thread, num_ctx: int) -> int:
     """Return how many tokens the system prompt and these turns have, by the last count of them."""
     sizes = turn_sizes(kept, thread.model)
-    if kept:
-        key = key_of(thread, kept[0].question.pk)
-        for i in reversed(range(len(kept))):
-            total = total_after(kept[i].reply)
-            if total is not None and kept[i].reply.context_key == key:
-                return total + sum(sizes[i + 1 :])
-    return estimate(defused(thread.effective_system_prompt)) + sum(sizes)
-
-
-def total_after(reply: Message) -> int | None:
-    """Return what prompt and answer had together, by Ollama's count."""
-    if reply.prompt_tokens is None or reply.completion_tokens is None:
-        return None
-    return reply.prompt_tokens + reply.completion_tokens
+    key = key_of(thread, kept[0].question.pk, num_ctx) if kept else ""
+    size, last_total = front_size(thread), 0
+    for turn, turn_size in zip(kept, sizes, strict=True):
+        size += turn_size
+        # A prompt only grows. Where Ollama had to cut it, or does not count what it had cached
+        # (as old versions do not), it says less.
+        if turn.total is not None and turn.total > last_total and turn.reply.context_key == key:
+            size = last_total = turn.total
+    return size
 
 
 def turn_sizes(turns: Sequence[Turn], model: str) -> list[int]:
     """Return the tokens of each turn: between two counts of one prompt it is their difference."""
     sizes = []
-    before: Message | None = None
+    before: Turn | None = None
     for turn in turns:
-        reply = turn.reply
-        total = total_after(reply) if reply.model == model else None
-        total_before = total_after(before) if before else None
+        total, total_before = turn.total, before.total if before else None
         if (
             before
             and total is not None
             and total_before is not None
-            and before.context_key == reply.context_key
+            and total > total_before
+            and turn.reply.model == model
+            and turn.reply.context_key == before.reply.context_key
         ):
-            sizes.append(max(0, total - total_before))
+            sizes.append(total - total_before)
         else:
-            sizes.append(estimate(turn.question.content) + estimate(reply.content))
-        before = reply
+            sizes.append(sum(estimate(prompt["content"]) for prompt in turn.prompts()))
+        before = turn
     return sizes
 
 
 def estimate(text: str) -> int:
     """Return a number of tokens that `text`, as one message, will hardly exceed.
 
-    Four letters make a token; a digit, a mark or a run of white space is one each. Beyond ASCII
-    each byte of UTF-8 may be one: no byte-level tokenizer has more.
+    Three letters of a word make a token, four spaces of a run do, and every digit, mark and line
+    end is one. What has more letters and digits than a word (base64, a hash) counts as one each.
+    Beyond ASCII each byte of UTF-8 may be one: no byte-level tokenizer has more.
     """
     if not text:
         return 0
     tokens = TOKENS_AROUND_A_MESSAGE
     for piece in PIECES.finditer(text):
-        letters, other = piece.groups()
-        if other:
-            tokens += len(other.encode())
-        elif letters:
-            tokens += -(-len(letters) // LETTERS_IN_A_TOKEN)
-        else:
-            tokens += 1
+        match piece.lastgroup:
+            case "word":
+                tokens += -(-len(piece[0]) // LETTERS_IN_A_TOKEN)
+            case "spaces":
+                tokens += -(-len(piece[0]) // SPACES_IN_A_TOKEN)
+            case "no_words":
+                tokens += len(piece[0])
+            case "beyond_ascii":
+                tokens += len(piece[0].encode())
+            case _:
+                tokens += 1
     return tokens
 
 

@@ -24,14 +24,15 @@ from llama_chatbot.errors import ApiError
 
 AUTOMATIC_TITLE_LENGTH = 60
 ENDING_FIELDS = (
+    "status",
     "content",
     "thinking",
-    "status",
     "error_code",
     "prompt_tokens",
     "completion_tokens",
     "duration_ms",
     "first_token_ms",
+    "heartbeat_at",
 )
 
 
@@ -117,14 +118,17 @@ def repeated(draft: Draft) -> int | None:
     return send.reply_id
 
 
-def begin(draft: Draft, window: int) -> Begun:
+def begin(draft: Draft, window: int) -> Begun | int:
     """Store the user's message, and a reply that is being made.
 
+    Where the draft's key has just begun a reply, return that one's id.
     `window` is as for `context.plan`. Raises `Http404`, `ReplyInProgress`, and what `plan` raises.
     """
     with transaction.atomic():
         threads = Thread.objects.select_for_update()
         thread = get_object_or_404(threads, pk=draft.thread_id, user=draft.user)
+        if reply_id := repeated(draft):
+            return reply_id
         thread.messages.settle()
         if thread.messages.generating().exists():
             raise ReplyInProgress
@@ -148,7 +152,8 @@ def begin(draft: Draft, window: int) -> Begun:
             created_at=now,
             model=thread.model,
             context_start=start,
-            context_key=context.key_of(thread, start),
+            context_key=context.key_of(thread, start, planned.num_ctx),
+            context_tokens=planned.tokens,
             turns_kept=planned.turns_kept,
             turns_dropped=planned.turns_dropped,
             owner=this_process(),
@@ -190,23 +195,24 @@ def settle(begun: Begun, text: str, thinking: str, ending: Ending) -> None:
     A model that failed before its first token leaves the thread as it was. A reply that was ended
     from elsewhere meanwhile keeps that status.
     """
-    if ending.status == Status.FAILED and not (text or thinking):
-        discard(begun)
-        return
     reply, record = begun.reply, ending.record
     reply.content, reply.thinking, reply.first_token_ms = text, thinking, ending.first_token_ms
-    reply.status = ending.status
-    reply.error_code = ending.error.code if ending.error else ""
+    reply.heartbeat_at = None
     if record:
         reply.prompt_tokens, reply.completion_tokens, reply.duration_ms = record
     with transaction.atomic():
         rows = Message.objects.select_for_update().filter(pk=reply.pk)
         status = rows.values_list("status", flat=True).first()
-        if status is None:  # deleted with its thread or its user
-            reply.status = Status.STOPPED
+        if status == Status.GENERATING:
+            reply.status = ending.status
+            if ending.error:
+                reply.error_code = ending.error.code
+            if ending.status == Status.FAILED and not (text or thinking):
+                discard(begun)
+                return
         else:
-            if status != Status.GENERATING:
-                reply.status = status
+            reply.status = status or Status.STOPPED  # deleted with its thread or its user
+        if status:
             reply.save(update_fields=ENDING_FIELDS)
         count_usage(begun, ending)
 
@@ -233,15 +239,12 @@ def count_usage(begun: Begun, ending: Ending) -> None:
 
 
 def discard(begun: Begun) -> None:
-    """Leave the thread as it was before the message, unless its reply was stopped meanwhile."""
-    reply, thread = begun.reply, begun.thread
-    reply.status = Status.FAILED
-    with transaction.atomic():
-        if Message.objects.select_for_update().generating().filter(pk=reply.pk).exists():
-            Message.objects.filter(children=reply).delete()  # and with it the reply
-            Thread.objects.filter(pk=thread.pk, updated_at=thread.updated_at).update(
-                title=begun.title_before, updated_at=begun.updated_before
-            )
+    """Leave the thread as it was before the message."""
+    thread = Thread.objects.filter(pk=begun.thread.pk)
+    Message.objects.filter(children=begun.reply).delete()  # and with it the reply
+    # Unless somebody has changed them meanwhile.
+    thread.filter(updated_at=begun.thread.updated_at).update(updated_at=begun.updated_before)
+    thread.filter(title_is_given=False, title=begun.thread.title).update(title=begun.title_before)
 
 
 def checkpoint(texts: Iterable[tuple[int, str, str]]) -> dict[int, State]:
@@ -273,9 +276,14 @@ def stop(which: Q) -> list[int]:
     with transaction.atomic():
         Message.objects.filter(which).settle()
         running = Message.objects.select_for_update(of=("self",)).filter(which).generating()
-        ids = list(running.values_list("pk", flat=True))
+        ids = list(running.order_by("pk").values_list("pk", flat=True))
         Message.objects.filter(pk__in=ids).generating().update(status=Status.STOPPED)
     return ids
+
+
+def may_grow(ids: Iterable[int]) -> bool:
+    """Tell whether any of these replies has a process that has not stored its end yet."""
+    return any(reply.may_grow for reply in Message.objects.filter(pk__in=ids))
 
 
 def read(reply_id: int, *, following: bool) -> Message | None:

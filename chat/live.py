@@ -15,25 +15,33 @@ from typing import ParamSpec, TypeVar
 
 from asgiref.sync import sync_to_async
 from django.conf import settings
-from django.db import DatabaseError, close_old_connections
+from django.db import Error as DatabaseError
+from django.db import close_old_connections
 from django.utils import timezone
 
 from chat import journal, llm
 from chat.events import Beat, Delta, Event, Start, Thought, last_event
 from chat.journal import Begun, Ending, State
 from chat.models import Status
+from llama_chatbot.errors import Unavailable
 
-CHECKPOINT_SECONDS = 1.0
+CHECKPOINT_SECONDS = 0.75  # so that a Stop from elsewhere is seen within a second
 FIRST_READER_SECONDS = 5.0  # in which whoever sent the message will have begun to read
 FOLLOWED_SECONDS = 5.0  # how often a reader in another process says that it is there
 BEAT_SECONDS = 15.0
-SETTLE_RETRY_SECONDS = (0.5, 1.0, 2.0, 4.0)
-SETTLE_SECONDS = 10.0
+SETTLE_RETRY_SECONDS = 1.0
+SETTLE_SECONDS = 10.0  # in which the last replies are stored before the process ends
 
 logger = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+class ServerEnds(Unavailable):
+    """This process is about to end, and another will take its place."""
+
+    message = "The server is about to restart: try again in a moment."
 
 
 async def in_database(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
@@ -64,21 +72,22 @@ class LiveReply:
         self.left_at = self.began_at + FIRST_READER_SECONDS  # by the last reader
         self._waiters: list[asyncio.Future[bool]] = []
         self._cut_short: Status | None = None
-        self._is_settling = False
-        # In a context of its own: in the request's, its database work would keep the request's
-        # thread and connection for as long as it runs.
         self.loop = asyncio.get_running_loop()
-        self.task = self.loop.create_task(self._run(), context=contextvars.Context())
+        options = {**begun.thread.options, "num_ctx": begun.context.num_ctx}
+        call = llm.chat(begun.reply.model, begun.context.messages, options, self._add)
+        # Two tasks, so that it is the call alone that gets cancelled.
+        self._call = self.loop.create_task(call)
+        self.task = self.loop.create_task(self._run())
 
     def end(self, status: Status) -> None:
-        """Cut the reply short."""
-        if not self._is_settling and self._cut_short is None:
+        """Cut the reply short, unless it has ended or was cut short before."""
+        if not self._call.done() and self._cut_short is None:
             self._cut_short = status
-            self.task.cancel()
+            self._call.cancel()
 
     async def follow(self, offset: int) -> AsyncIterator[Event]:
         """Yield what happens, the text from `offset` on."""
-        thought = 0
+        thought = len(self.thinking) if offset else 0  # it comes before the text
         self.readers += 1
         try:
             yield Start.of(self.begun.reply)
@@ -102,7 +111,7 @@ class LiveReply:
                 _checkpoint_soon.set()
 
     def react(self, state: State | None) -> None:
-        """Act on what the database says of this reply; wake readers who long heard nothing."""
+        """Act on what the database says of this reply."""
         if (
             state is None
             or state.status != Status.GENERATING
@@ -110,7 +119,10 @@ class LiveReply:
             or self._is_abandoned(state.followed_at)
         ):
             self.end(Status.STOPPED)
-        elif time.monotonic() - self.heard_at > BEAT_SECONDS:
+
+    def beat(self) -> None:
+        """Wake the readers when they have long heard nothing."""
+        if time.monotonic() - self.heard_at > BEAT_SECONDS:
             self._wake(is_news=False)
 
     def _is_abandoned(self, followed_at: datetime | None) -> bool:
@@ -145,11 +157,21 @@ class LiveReply:
         self._wake()
 
     async def _run(self) -> None:
-        reply, context = self.begun.reply, self.begun.context
+        reply = self.begun.reply
+        await asyncio.wait([self._call])
+        ending = self._ending()
+        try:
+            await self._settle(ending)
+        finally:
+            self.last_event = last_event(reply, ending.error)
+            del replies[reply.pk]
+            self._wake()
+
+    def _ending(self) -> Ending:
+        """Return how the call to the model has ended."""
         status, error, record = Status.FAILED, None, None
         try:
-            options = {**self.begun.thread.options, "num_ctx": context.num_ctx}
-            record = await llm.chat(reply.model, context.messages, options, self._add)
+            record = self._call.result()
             status = Status.COMPLETE
         except asyncio.CancelledError:
             status = self._cut_short or Status.INTERRUPTED
@@ -157,24 +179,21 @@ class LiveReply:
             error = model_error
         except Exception:
             # A mistake of ours must end the reply too, or its thread would generate for ever.
-            logger.exception("Reply %s failed", reply.pk)
+            logger.exception("Reply %s failed", self.begun.reply.pk)
             error = llm.ModelUnavailable()
-        self._is_settling = True
-        ending = Ending(status, error, record, self.first_token_ms, self.pieces)
-        await self._settle(ending)
-        self.last_event = last_event(reply, error)
-        del replies[reply.pk]
-        self._wake()
+        return Ending(status, error, record, self.first_token_ms, self.pieces)
 
     async def _settle(self, ending: Ending) -> None:
         """Store the end, however often the database has to be asked."""
-        for seconds in (*SETTLE_RETRY_SECONDS, None):
+        while True:
             try:
                 await in_database(journal.settle, self.begun, self.text, self.thinking, ending)
-            except DatabaseError:
-                logger.exception("The end of reply %s could not be stored", self.begun.reply.pk)
-                if seconds is not None:  # else its heartbeat has ended, and tells the others
-                    await asyncio.sleep(seconds)
+            except DatabaseError as error:
+                # Till then the text is nowhere but here.
+                logger.error(
+                    "The end of reply %s is not stored yet: %s", self.begun.reply.pk, error
+                )
+                await asyncio.sleep(SETTLE_RETRY_SECONDS)
             else:
                 return
 
@@ -184,19 +203,26 @@ replies: dict[int, LiveReply] = {}  # by id; all that this process writes now
 _checkpoints: asyncio.Task[None] | None = None
 _checkpoint_soon = asyncio.Event()
 _drained: asyncio.Task[None] | None = None
+_is_over = False  # the time of grace, in which replies may go on although the process is to end
 
 
 def write(begun: Begun) -> LiveReply:
-    """Begin to write a reply."""
+    """Begin to write a reply.
+
+    Not to be called in a request's context: its database work would need the request's thread
+    after its end.
+    """
     global _checkpoints
     reply = replies[begun.reply.pk] = LiveReply(begun)
+    if _is_over:  # it was begun while the time of grace ended
+        reply.end(Status.INTERRUPTED)
     if _checkpoints is None or _checkpoints.done():
-        _checkpoints = reply.loop.create_task(_checkpoint(), context=contextvars.Context())
+        _checkpoints = reply.loop.create_task(_checkpoint())
     return reply
 
 
 async def _checkpoint() -> None:
-    """Store once a second how far the replies are, as long as there are any."""
+    """Store how far the replies are, about once a second, as long as there are any."""
     while replies:
         try:
             async with asyncio.timeout(CHECKPOINT_SECONDS):
@@ -204,11 +230,18 @@ async def _checkpoint() -> None:
         except TimeoutError:
             pass
         _checkpoint_soon.clear()
-        texts = [(pk, reply.text, reply.thinking) for pk, reply in replies.items()]
+        for reply in replies.values():
+            reply.beat()
+        # In the order of ids, as whoever else locks several of them does.
+        texts = sorted((pk, reply.text, reply.thinking) for pk, reply in replies.items())
         try:
             states = await in_database(journal.checkpoint, texts)
-        except DatabaseError:
-            logger.exception("A checkpoint could not be stored")
+        except DatabaseError as error:
+            logger.error("A checkpoint could not be stored: %s", error)
+            continue
+        except Exception:
+            # A mistake of ours must not end the heartbeats, or all replies would seem orphaned.
+            logger.exception("A checkpoint failed")
             continue
         for pk, _, _ in texts:
             if pk in replies:
@@ -221,7 +254,7 @@ def drain() -> asyncio.Task[None]:
     They may go on for `CHAT_SHUTDOWN_GRACE_SECONDS`, then they are interrupted.
     """
     global _drained
-    if _drained is None:
+    if _drained is None or _drained.done():  # a reply may have begun after the first time
         _drained = asyncio.get_running_loop().create_task(_drain(), context=contextvars.Context())
     return _drained
 
@@ -231,9 +264,18 @@ def is_draining() -> bool:
     return _drained is not None
 
 
+def is_over() -> bool:
+    """Tell whether the process ends as soon as its last connection does."""
+    return _is_over
+
+
 async def _drain() -> None:
-    for seconds in (settings.CHAT_SHUTDOWN_GRACE_SECONDS, SETTLE_SECONDS):
-        if replies:
-            await asyncio.wait([reply.task for reply in replies.values()], timeout=seconds)
-        for reply in replies.values():
-            reply.end(Status.INTERRUPTED)
+    global _is_over
+    if replies:
+        tasks = [reply.task for reply in replies.values()]
+        await asyncio.wait(tasks, timeout=settings.CHAT_SHUTDOWN_GRACE_SECONDS)
+    _is_over = True
+    for reply in replies.values():
+        reply.end(Status.INTERRUPTED)
+    if replies:
+        await asyncio.wait([reply.task for reply in replies.values()], timeout=SETTLE_SECONDS)

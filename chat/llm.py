@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager
+from textwrap import shorten
 from typing import Any, NamedTuple, TypedDict, cast
 from weakref import WeakKeyDictionary
 
@@ -25,13 +26,16 @@ from llama_chatbot.errors import ApiError
 
 MODELS_CACHE_KEY = "ollama-models"
 MODELS_CACHE_SECONDS = 30
-PROBE_SECONDS = 2.0
+PROBE_SECONDS = 2.0  # for Ollama's version
+LOOK_UP_SECONDS = 10.0  # for its models
+DOUBTED_SECONDS = 3.0  # without an answer
 FAIL_FAST_SECONDS = 3.0
 NANOSECONDS_IN_A_MILLISECOND = 1_000_000
+MAX_REASON_LENGTH = 200
 
 # What ollama's client raises for an answer that is not Ollama's: not JSON, not an object, or an
 # object of another shape.
-GARBAGE = (ValueError, TypeError, AttributeError, RecursionError)
+GARBAGE = (ValueError, TypeError, AttributeError, LookupError, RecursionError)
 
 
 class ModelError(ApiError):
@@ -117,8 +121,27 @@ def client() -> ollama.AsyncClient:
             host=settings.OLLAMA_HOST,
             transport=transport,
             timeout=httpx.Timeout(None, connect=settings.OLLAMA_CONNECT_TIMEOUT_SECONDS),
+            event_hooks={"response": [_split_at_newlines]},
         )
     return _clients[loop]
+
+
+async def _split_at_newlines(response: httpx.Response) -> None:
+    """Have a response split into lines as JSON lines are.
+
+    By itself httpx also splits where Unicode does, such as at U+0085, in the middle of a text.
+    """
+
+    async def lines() -> AsyncIterator[bytes]:
+        rest = b""
+        async for chunk in response.aiter_bytes():
+            *whole, rest = (rest + chunk).split(b"\n")
+            for line in whole:
+                yield line
+        if rest:
+            yield rest
+
+    response.aiter_lines = lines  # type: ignore[assignment, method-assign]
 
 
 async def close() -> None:
@@ -128,55 +151,75 @@ async def close() -> None:
 
 
 class Health:
-    """Whether Ollama answers at all, as the last calls found it.
+    """Whether Ollama answers at all.
 
-    While it does not, calls fail at once for some seconds instead of queueing up behind it; then
-    one of them asks for Ollama's version and the others go on failing until that has answered.
+    A call that found no answer, or that waits for long, raises a doubt. The next call then asks for
+    Ollama's version first, and so do all that come meanwhile, by the same question. Where that is
+    not answered either, calls fail at once for some seconds instead of queueing up.
     """
 
     def __init__(self) -> None:
-        self.fail_until = 0.0  # of time.monotonic(); 0 while Ollama answers
-        self.waiting: dict[object, float] = {}  # calls without a first token, and since when
+        self.is_doubted = False
+        self.fail_until = 0.0  # of time.monotonic()
+        self.waiting: dict[object, float] = {}  # calls without an answer, and since when
+        self._question: asyncio.Task[bool] | None = None
 
     async def check(self) -> None:
         """Raise `ModelUnavailable` where Ollama is known not to answer."""
         now = time.monotonic()
         if now < self.fail_until:
             raise ModelUnavailable
-        is_stuck = any(now - since > FAIL_FAST_SECONDS for since in self.waiting.values())
-        if self.fail_until or is_stuck:
-            self.fail_until = now + FAIL_FAST_SECONDS
+        if self.is_doubted or any(now - since > DOUBTED_SECONDS for since in self.waiting.values()):
+            if self._question is None:
+                self._question = asyncio.create_task(self._ask())
+            if not await asyncio.shield(self._question):
+                raise ModelUnavailable
+
+    async def _ask(self) -> bool:
+        try:
             await version()
-            self.fail_until = 0.0
-
-    def has_failed(self) -> None:
-        """Note that Ollama did not answer."""
-        self.fail_until = time.monotonic() + FAIL_FAST_SECONDS
-
-    def has_answered(self) -> None:
-        """Note that Ollama did answer."""
-        self.fail_until = 0.0
+        except ModelError:
+            self.fail_until = time.monotonic() + FAIL_FAST_SECONDS
+            return False
+        else:
+            self.is_doubted = False
+            return True
+        finally:
+            self._question = None
 
 
 health = Health()
 
 
 @asynccontextmanager
-async def _translated(model: str = "") -> AsyncIterator[None]:
-    """Turn all that can go wrong with Ollama into one of this module's errors."""
+async def _call(model: str = "") -> AsyncIterator[Callable[[], None]]:
+    """Turn all that can go wrong with Ollama into one of this module's errors.
+
+    Yields what is to be called once Ollama has answered, where that is before the end.
+    """
+    call = object()
+    health.waiting[call] = time.monotonic()
+
+    def has_answered() -> None:
+        health.waiting.pop(call, None)
+
     try:
-        yield
+        yield has_answered
     except TimeoutError:
+        health.is_doubted = True
         raise ModelTimeout from None
     except (httpx.TransportError, aiohttp.ClientError, ConnectionError) as error:
-        health.has_failed()
+        health.is_doubted = True
         raise ModelUnavailable from error
     except ollama.ResponseError as error:
-        if error.status_code == 404:
+        if error.status_code == 404 and model:
             raise ModelMissing(model) from None
-        raise ModelUnavailable(f"The model server refused: {error.error}.") from None
+        reason = shorten(str(error.error), MAX_REASON_LENGTH, placeholder="…")
+        raise ModelUnavailable(f"The model server refused: {reason}") from None
     except GARBAGE as error:
         raise ModelUnavailable("The model server's answer makes no sense.") from error
+    finally:
+        has_answered()
 
 
 async def chat(
@@ -184,52 +227,49 @@ async def chat(
     messages: Sequence[Prompt],
     options: dict[str, Any],
     on_part: Callable[[str, str], None],
+    *,
+    think: bool | None = None,
 ) -> Record:
     """Have `model` write a reply, and return Ollama's record of it.
 
-    `on_part(text, thinking)` gets each piece as it comes. Cancelling the call closes the request,
+    `on_part(text, thinking)` gets each piece as it comes. A model that can think does, unless
+    `think` is False. Cancelling the call closes the request,
     which makes Ollama stop. Raises `ModelError`.
     """
     loop = asyncio.get_running_loop()
-    call = object()
-    health.waiting[call] = time.monotonic()
-    try:
-        async with (
-            _translated(model),
-            asyncio.timeout(settings.OLLAMA_FIRST_TOKEN_TIMEOUT_SECONDS) as patience,
-            aclosing(
-                cast(
-                    AsyncGenerator[ollama.ChatResponse],
-                    await client().chat(model, messages, options=options, stream=True),
+    async with (
+        _call(model) as has_answered,
+        asyncio.timeout(settings.OLLAMA_FIRST_TOKEN_TIMEOUT_SECONDS) as patience,
+        aclosing(
+            cast(
+                AsyncGenerator[ollama.ChatResponse],
+                await client().chat(model, messages, options=options, think=think, stream=True),
+            )
+        ) as parts,
+    ):
+        async for part in parts:
+            patience.reschedule(loop.time() + settings.OLLAMA_NEXT_TOKEN_TIMEOUT_SECONDS)
+            has_answered()
+            message = part.message
+            if message.content or message.thinking:
+                on_part(storable(message.content), storable(message.thinking))
+            if part.done:
+                return Record(
+                    part.prompt_eval_count or 0,
+                    part.eval_count or 0,
+                    (part.total_duration or 0) // NANOSECONDS_IN_A_MILLISECOND,
                 )
-            ) as parts,
-        ):
-            async for part in parts:
-                patience.reschedule(loop.time() + settings.OLLAMA_NEXT_TOKEN_TIMEOUT_SECONDS)
-                if call in health.waiting:
-                    del health.waiting[call]
-                    health.has_answered()
-                message = part.message
-                if message.content or message.thinking:
-                    on_part(message.content or "", message.thinking or "")
-                if part.done:
-                    return Record(
-                        part.prompt_eval_count or 0,
-                        part.eval_count or 0,
-                        (part.total_duration or 0) // NANOSECONDS_IN_A_MILLISECOND,
-                    )
-        raise ModelUnavailable("The model server ended in the middle of the reply.")
-    except ModelTimeout:
-        if call in health.waiting:
-            health.has_failed()
-        raise
-    finally:
-        health.waiting.pop(call, None)
+    raise ModelUnavailable("The model server ended in the middle of the reply.")
+
+
+def storable(text: str | None) -> str:
+    """Return a piece of text without the one character that PostgreSQL cannot store."""
+    return text.replace("\0", "\ufffd") if text else ""
 
 
 async def version() -> str:
     """Return Ollama's version: the cheapest sign of life. Raises `ModelError`."""
-    async with _translated(), asyncio.timeout(PROBE_SECONDS):
+    async with _call(), asyncio.timeout(PROBE_SECONDS):
         # ollama's client has no call for it.
         response = await client()._client.get("/api/version")
         response.raise_for_status()
@@ -240,7 +280,8 @@ async def models(*, fresh: bool = False) -> list[Model]:
     """Return the models that Ollama has, at most 30 s old. Raises `ModelError`."""
     found: list[Model] | None = None if fresh else await cache.aget(MODELS_CACHE_KEY)
     if found is None:
-        async with _translated(), asyncio.timeout(PROBE_SECONDS * 5):
+        await health.check()
+        async with _call(), asyncio.timeout(LOOK_UP_SECONDS):
             listing = await client().list()
         found = [
             Model(
@@ -278,7 +319,7 @@ async def context_length(model: str) -> int:
     await health.check()
     tokens, read_at = _context_lengths.get(model, (0, 0.0))
     if not tokens or time.monotonic() - read_at > MODELS_CACHE_SECONDS:
-        async with _translated(model), asyncio.timeout(PROBE_SECONDS * 5):
+        async with _call(model), asyncio.timeout(LOOK_UP_SECONDS):
             info = (await client().show(model)).modelinfo or {}
         architecture = info.get("general.architecture")
         tokens = int(info.get(f"{architecture}.context_length") or settings.CHAT_CONTEXT_WINDOW_MAX)

@@ -22,15 +22,15 @@ DEAD_OWNER_AFTER = timedelta(seconds=3)
 class ThreadQuerySet(models.QuerySet["Thread"]):
     """Threads, page by page."""
 
-    def page(self, limit: int, cursor: str) -> tuple[Sequence["Thread"], str | None]:
-        """Return up to `limit` threads, newest activity first, and the cursor of the next page."""
-        threads = self.order_by("-updated_at", "-pk")
+    def page(self, user: User, limit: int, cursor: str) -> tuple[Sequence["Thread"], str | None]:
+        """Return up to `limit` of a user's threads, newest activity first, and the next cursor."""
+        threads = self.filter(user=user).order_by("-updated_at", "-pk")
         if cursor:
-            at, pk = paging.decode(cursor, paging.moment, int)
+            at, pk = paging.decode(cursor, user)
             # The first condition alone is one range of the index.
             threads = threads.filter(Q(updated_at__lte=at), Q(updated_at__lt=at) | Q(pk__lt=pk))
         return paging.page(
-            threads[: limit + 1], limit, lambda thread: (thread.updated_at.isoformat(), thread.pk)
+            threads[: limit + 1], limit, user, lambda thread: (str(thread.updated_at), thread.pk)
         )
 
 
@@ -55,7 +55,7 @@ class Thread(models.Model):
         indexes = [models.Index(F("user"), F("updated_at").desc(), F("id").desc(), name="activity")]
 
     def __str__(self) -> str:
-        return self.title or f"Thread {self.pk}"
+        return f"Thread {self.pk}"  # not its title: logs and the admin's lists show it
 
     @property
     def effective_system_prompt(self) -> str:
@@ -131,13 +131,17 @@ class MessageQuerySet(models.QuerySet["Message"]):
         """Return the replies that are being written, or seem to be."""
         return self.filter(status=Status.GENERATING)
 
-    def page(self, limit: int, cursor: str) -> tuple[Sequence["Message"], str | None]:
-        """Return up to `limit` messages, oldest first, and the cursor of the page before them."""
-        self.settle()
-        messages = self.order_by("-pk")
+    def page(
+        self, thread: Thread, limit: int, cursor: str
+    ) -> tuple[Sequence["Message"], str | None]:
+        """Return up to `limit` of a thread's messages, oldest first, and the older ones' cursor."""
+        messages = self.filter(thread=thread).order_by("-pk")
+        messages.settle()
         if cursor:
-            messages = messages.filter(pk__lt=paging.decode(cursor, int)[0])
-        newest, older = paging.page(messages[: limit + 1], limit, lambda message: (message.pk,))
+            messages = messages.filter(pk__lt=paging.decode(cursor, thread)[0])
+        newest, older = paging.page(
+            messages[: limit + 1], limit, thread, lambda message: (message.pk,)
+        )
         return newest[::-1], older
 
     def settle(self) -> None:
@@ -172,9 +176,10 @@ class Message(models.Model):
     # What the model saw: see context.py.
     context_start = models.PositiveBigIntegerField(null=True)
     context_key = models.CharField(max_length=16, blank=True)
+    context_tokens = models.PositiveIntegerField(null=True)
     turns_kept = models.PositiveIntegerField(null=True)
     turns_dropped = models.PositiveIntegerField(null=True)
-    # Who writes it, and when that and a reader elsewhere were last heard of.
+    # Who writes it, and when that (till the end is stored) and a reader elsewhere were heard of.
     owner = models.CharField(max_length=300, blank=True)
     heartbeat_at = models.DateTimeField(null=True)
     followed_at = models.DateTimeField(null=True)
@@ -201,8 +206,15 @@ class Message(models.Model):
 
     @property
     def context(self) -> dict[str, int | None]:
-        """How much of the conversation the model saw for this reply."""
-        return {"turns_kept": self.turns_kept, "turns_dropped": self.turns_dropped}
+        """How much of the conversation the model saw for this reply.
+
+        The tokens are estimated until Ollama has counted them.
+        """
+        return {
+            "turns_kept": self.turns_kept,
+            "turns_dropped": self.turns_dropped,
+            "tokens": self.prompt_tokens or self.context_tokens,
+        }
 
     @property
     def usage(self) -> dict[str, int | None]:
@@ -213,6 +225,14 @@ class Message(models.Model):
             "duration_ms": self.duration_ms,
             "first_token_ms": self.first_token_ms,
         }
+
+    @property
+    def may_grow(self) -> bool:
+        """Whether its process has yet to store the end of its text, if it was stopped elsewhere."""
+        if self.status == Status.GENERATING:
+            return True
+        heard_at = self.heartbeat_at
+        return heard_at is not None and timezone.now() - heard_at < DEAD_OWNER_AFTER
 
     @property
     def is_orphaned(self) -> bool:

@@ -1,6 +1,7 @@
 """Replies, wherever they are written: sending a message, following its reply, stopping it."""
 
 import asyncio
+import contextvars
 import time
 from collections.abc import AsyncIterator
 
@@ -8,14 +9,15 @@ from django.conf import settings
 from django.db import IntegrityError
 from django.db.models import Q, QuerySet
 
-from chat import journal, live, llm
+from chat import journal, live, llm, titles
 from chat.events import Beat, Delta, Event, Failure, Start, Thought, last_event
 from chat.journal import Draft, ReplyInProgress
-from chat.live import BEAT_SECONDS, FOLLOWED_SECONDS, in_database
+from chat.live import BEAT_SECONDS, FOLLOWED_SECONDS, ServerEnds, in_database
 from chat.models import Message, Status, Thread
-from llama_chatbot.errors import Unavailable
+from llama_chatbot.errors import NotFound
 
 POLL_SECONDS = 0.5
+STOP_POLL_SECONDS = 0.1
 
 
 async def send(draft: Draft, thread: Thread) -> int:
@@ -24,17 +26,25 @@ async def send(draft: Draft, thread: Thread) -> int:
     Raises `ModelError` where the model cannot be reached, and what `journal.begin` raises.
     """
     if live.is_draining():
-        raise Unavailable("The server is about to restart: try again in a moment.")
-    await llm.health.check()
+        raise ServerEnds
     window = min(await llm.context_length(thread.model), settings.CHAT_CONTEXT_WINDOW_MAX)
+    # A task of its own: when the client leaves at this moment, the reply that was stored must be
+    # written all the same. And a context of its own, since the reply outlives the request's.
+    context = contextvars.Context()
+    return await asyncio.shield(asyncio.create_task(_begin(draft, window), context=context))
+
+
+async def _begin(draft: Draft, window: int) -> int:
     try:
         begun = await in_database(journal.begin, draft, window)
     except IntegrityError:
-        # The same at the same moment: either the same message with the same key, or another one.
+        # Somebody else was faster, with the same key for another thread or in the same thread.
         if reply_id := await in_database(journal.repeated, draft):
             return reply_id
         raise ReplyInProgress from None
-    live.write(begun)
+    if isinstance(begun, int):
+        return begun
+    titles.write_after(live.write(begun))
     return begun.reply.pk
 
 
@@ -46,7 +56,10 @@ def follow(reply_id: int, offset: int = 0) -> AsyncIterator[Event]:
 
 
 async def follow_stored(reply_id: int, offset: int) -> AsyncIterator[Event]:
-    """Yield what happens to a reply that this process does not write, from its row."""
+    """Yield what happens to a reply that this process does not write, from its row.
+
+    Raises `ServerEnds` where it is to be followed in another process from now on.
+    """
     thought = 0
     reply = None
     heard_at, told_at = time.monotonic(), 0.0
@@ -60,6 +73,7 @@ async def follow_stored(reply_id: int, offset: int) -> AsyncIterator[Event]:
             return
         if was_new:
             yield Start.of(reply)
+            thought = len(reply.thinking) if offset else 0  # it comes before the text
         if len(reply.thinking) > thought:
             piece, thought = reply.thinking[thought:], len(reply.thinking)
             yield Thought(piece, thought)
@@ -67,9 +81,11 @@ async def follow_stored(reply_id: int, offset: int) -> AsyncIterator[Event]:
             piece, offset = reply.content[offset:], len(reply.content)
             yield Delta(piece, offset)
             heard_at = now
-        if reply.status != Status.GENERATING:
+        if not reply.may_grow:
             yield last_event(reply)
             return
+        if live.is_over():
+            raise ServerEnds
         if now - heard_at > BEAT_SECONDS:
             yield Beat()
             heard_at = now
@@ -89,7 +105,7 @@ def stop(which: Q) -> list[int]:
 
 
 async def stop_and_wait(which: Q) -> bool:
-    """Stop the running replies among `which` and wait until those of this process have ended.
+    """Stop the running replies among `which` and wait until their whole text is stored.
 
     Return whether there were any.
     """
@@ -97,15 +113,23 @@ async def stop_and_wait(which: Q) -> bool:
     tasks = [live.replies[reply_id].task for reply_id in ids if reply_id in live.replies]
     if tasks:
         await asyncio.wait(tasks)
+    while await in_database(journal.may_grow, ids):  # noqa: ASYNC110 - by another process
+        await asyncio.sleep(STOP_POLL_SECONDS)
     return bool(ids)
 
 
 async def wait(reply_id: int) -> Message:
-    """Return a reply when it has ended. Raises its `ApiError` where it failed."""
+    """Return a reply when it has ended. Raises its `ApiError` where it failed.
+
+    `NotFound` where it was deleted meanwhile.
+    """
     async for event in follow(reply_id):
         if isinstance(event, Failure):
             raise event.error
-    return await Message.objects.aget(pk=reply_id)
+    reply = await Message.objects.filter(pk=reply_id).afirst()
+    if reply is None:
+        raise NotFound
+    return reply
 
 
 def delete_threads(threads: QuerySet[Thread]) -> int:

@@ -122,6 +122,7 @@ class UsageOfReply(Schema):
 class ContextOut(Schema):
     turns_kept: int | None
     turns_dropped: int | None
+    tokens: int | None
 
 
 class MessageOut(Schema):

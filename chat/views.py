@@ -13,10 +13,10 @@ from django.utils import timezone
 from ninja import Query, Router, Status
 
 from accounts.authentication import UserRequest
-from chat import llm, replies, schemas, streams
+from chat import llm, quota, replies, schemas, streams
 from chat.journal import Draft, repeated
 from chat.live import in_database
-from chat.models import Send, Sender, Thread
+from chat.models import Message, Send, Sender, Thread
 from llama_chatbot import ratelimit
 from llama_chatbot.errors import ApiError, NotFound
 from llama_chatbot.ratelimit import rate_limit
@@ -44,7 +44,7 @@ async def create_thread(
 @rate_limit("read")
 def list_threads(request: UserRequest, page: Query[schemas.Page]) -> dict[str, Any]:
     """List the user's threads, newest activity first."""
-    threads, cursor = request.auth.threads.page(page.limit, page.cursor)
+    threads, cursor = Thread.objects.page(request.auth, page.limit, page.cursor)
     return {"threads": threads, "next": cursor}
 
 
@@ -66,7 +66,7 @@ def read_thread(request: UserRequest, thread_id: int) -> Thread:
 @router.patch("/threads/{int:thread_id}/", response=schemas.ThreadOut)
 @rate_limit("write")
 async def change_thread(
-    request: UserRequest, thread_id: int, body: schemas.ThreadSettings
+    request: UserRequest, thread_id: int, body: schemas.ThreadSettings = NO_SETTINGS
 ) -> Thread:
     """Change what is named of a thread."""
     thread = await aget_object_or_404(request.auth.threads, pk=thread_id)
@@ -105,7 +105,7 @@ def list_messages(
 ) -> dict[str, Any]:
     """List a thread's messages, oldest first; the first page has the newest of them."""
     thread = get_object_or_404(request.auth.threads, pk=thread_id)
-    messages, cursor = thread.messages.page(page.limit, page.cursor)
+    messages, cursor = Message.objects.page(thread, page.limit, page.cursor)
     return {"messages": messages, "next": cursor}
 
 
@@ -178,6 +178,7 @@ async def send(request: UserRequest, thread_id: int, body: schemas.NewMessage) -
         return reply_id
     thread = await aget_object_or_404(request.auth.threads, pk=thread_id)
     await sync_to_async(ratelimit.count)(request, "chat")
+    await in_database(quota.check, request.auth)
     return await replies.send(draft, thread)
 
 

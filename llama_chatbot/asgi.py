@@ -95,7 +95,7 @@ async def serve_http(
                 replay(body, receive),
                 send_noting,  # type: ignore[arg-type]
             )
-    except StreamAborted:
+    except (StreamAborted, live.ServerEnds):
         pass  # returning without an end makes the server cut the connection
     finally:
         answered()

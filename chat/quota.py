@@ -1,0 +1,41 @@
+"""How many tokens a user may use a day."""
+
+from datetime import UTC, datetime, time, timedelta
+
+from django.conf import settings
+from django.utils import timezone
+
+from accounts.models import User
+from llama_chatbot.errors import ApiError
+
+
+class QuotaExceeded(ApiError):
+    """The user has used the tokens of this day, which ends at midnight UTC."""
+
+    status, code = 429, "quota_exceeded"
+
+    def __init__(self, allowance: int) -> None:
+        seconds = seconds_until_midnight(timezone.now())
+        super().__init__(
+            f"You have used your {allowance:,} tokens of today: go on tomorrow, after 0:00 UTC.",
+            headers={"Retry-After": str(seconds)},
+        )
+
+
+def check(user: User) -> None:
+    """Raise `QuotaExceeded` where the user has none of today's tokens left.
+
+    Counted are the replies that have ended, so the last of a day may exceed it.
+    """
+    allowance = settings.CHAT_DAILY_TOKENS if user.daily_tokens is None else user.daily_tokens
+    if not allowance:
+        return
+    used = user.usage.filter(date=timezone.now().date()).total()
+    if used["prompt_tokens"] + used["completion_tokens"] >= allowance:
+        raise QuotaExceeded(allowance)
+
+
+def seconds_until_midnight(now: datetime) -> int:
+    """Return the whole seconds, rounded up, until the next day begins in UTC."""
+    tomorrow = datetime.combine(now.astimezone(UTC).date() + timedelta(days=1), time(), UTC)
+    return -((now - tomorrow) // timedelta(seconds=1))

@@ -1,0 +1,186 @@
+"""`Idempotency-Key`, and the one running reply a thread may have: nothing is generated twice."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from datetime import timedelta
+from threading import Barrier
+
+import httpx
+import pytest
+from django.utils import timezone
+
+from chat.models import Message, Send, Thread
+from chat.tests.reading import reply_of, sending
+from conftest import StartServer
+from llama_chatbot.tests.people import Caller, create_user
+from llama_chatbot.tests.processes import wait_until
+from llama_chatbot.tests.scripted_ollama import Script, ScriptedOllama
+
+KEY = {"Idempotency-Key": "d9428888-122b-11e1-b85c-61cd3cbb3210"}
+
+
+def refusal(answer: httpx.Response) -> tuple[int, str]:
+    return answer.status_code, answer.json()["code"]
+
+
+@contextmanager
+def tabs(caller: Caller, number: int) -> Iterator[list[Caller]]:
+    """Several connections of one person, all open."""
+    with ExitStack() as stack:
+        url = str(caller.base_url)
+        callers = [stack.enter_context(Caller(url, caller.user)) for _ in range(number)]
+        for tab in callers:
+            tab.get("/health/live/")
+        yield callers
+
+
+def at_once(
+    callers: list[Caller], thread: Thread, messages: list[str], headers: dict[str, str]
+) -> list[httpx.Response]:
+    """Send these messages at the same moment, one a caller."""
+    barrier = Barrier(len(callers))
+
+    def say(caller: Caller, message: str) -> httpx.Response:
+        barrier.wait()
+        return caller.say(thread, message, headers=headers)
+
+    with ThreadPoolExecutor(len(callers)) as pool:
+        return list(pool.map(say, callers, messages))
+
+
+def test_the_same_key_gives_the_same_reply(ann: Caller, ollama: ScriptedOllama) -> None:
+    thread = ann.thread()
+
+    first = ann.say(thread, headers=KEY)
+    again = ann.say(thread, headers=KEY)
+    whole = ann.post(f"/chat/response/{thread.pk}/", json={"message": "Hello"}, headers=KEY)
+
+    assert first.text == again.text == whole.json()["response"] == "You said: Hello"
+    assert first.headers["Reply-Id"] == again.headers["Reply-Id"] == str(reply_of(thread).pk)
+    assert len(ollama.chats) == 1
+    assert thread.messages.count() == 2
+
+
+def test_the_same_key_follows_the_reply_while_it_is_written(
+    ann: Caller, ollama: ScriptedOllama
+) -> None:
+    ollama.script = Script(["one ", "two "], hold_after=1)
+    thread = ann.thread()
+
+    with sending(ann, thread, **KEY) as reading:
+        reading.until("one")
+        with sending(ann, thread, Accept="text/plain", **KEY) as again:
+            again.until("one ")
+            ollama.release()
+            assert again.to_the_end() == "one two "
+    assert len(ollama.chats) == 1
+
+
+def test_another_message_or_thread_under_the_same_key_is_refused(
+    ann: Caller, ollama: ScriptedOllama
+) -> None:
+    thread = ann.thread()
+    ann.say(thread, headers=KEY)
+
+    for answer in (ann.say(thread, "Bye", headers=KEY), ann.say(ann.thread(), headers=KEY)):
+        assert refusal(answer) == (409, "idempotency_key_reused")
+    assert len(ollama.chats) == 1
+
+
+def test_a_key_is_one_users_own(ann: Caller, bob: Caller, ollama: ScriptedOllama) -> None:
+    ann.say(ann.thread(), headers=KEY)
+
+    assert bob.say(bob.thread(), "Hi", headers=KEY).text == "You said: Hi"
+    assert len(ollama.chats) == 2
+
+
+def test_a_key_is_forgotten_after_a_day(ann: Caller, ollama: ScriptedOllama) -> None:
+    thread = ann.thread()
+    first = ann.say(thread, headers=KEY).headers["Reply-Id"]
+    minute = timedelta(minutes=1)
+    Send.objects.update(created_at=timezone.now() - timedelta(days=1) + minute)
+    assert ann.say(thread, headers=KEY).headers["Reply-Id"] == first
+
+    Send.objects.update(created_at=timezone.now() - timedelta(days=1) - minute)
+    assert ann.say(thread, headers=KEY).headers["Reply-Id"] != first
+    assert len(ollama.chats) == 2
+
+
+def test_a_key_longer_than_two_hundred_characters_is_refused(ann: Caller) -> None:
+    thread = ann.thread()
+
+    assert refusal(ann.say(thread, headers={"Idempotency-Key": "k" * 201})) == (400, "invalid")
+    assert ann.say(thread, headers={"Idempotency-Key": "k" * 200}).status_code == 200
+
+
+def test_a_repeated_send_is_not_counted_by_the_rate_limit(start_server: StartServer) -> None:
+    server = start_server(RATE_LIMIT_CHAT="1/h")
+    with Caller(server.url, create_user("ann")) as ann:
+        thread = ann.thread()
+        for _ in range(3):
+            assert ann.say(thread, headers=KEY).text == "You said: Hello"
+        assert refusal(ann.say(thread)) == (429, "rate_limited")
+
+
+def test_twice_at_the_same_moment_is_once(ann: Caller, ollama: ScriptedOllama) -> None:
+    with tabs(ann, 8) as callers:
+        for _ in range(5):
+            thread = ann.thread()
+            ollama.chats.clear()
+            headers = {"Idempotency-Key": f"key {thread.pk}"}
+
+            answers = at_once(callers, thread, ["Hello"] * len(callers), headers)
+
+            assert {answer.text for answer in answers} == {"You said: Hello"}
+            assert {answer.headers["Reply-Id"] for answer in answers} == {str(reply_of(thread).pk)}
+            assert len(ollama.chats) == 1
+
+
+def test_two_messages_at_the_same_moment_are_one_and_a_refusal(
+    ann: Caller, ollama: ScriptedOllama
+) -> None:
+    ollama.script = Script(["Hm"], first_token_after=0.2)
+    thread = ann.thread()
+    with tabs(ann, 2) as callers:
+        answers = at_once(callers, thread, ["this", "that"], {})
+
+    said, refused = sorted(answers, key=lambda answer: answer.status_code)
+    assert said.text == "Hm"
+    assert refusal(refused) == (409, "reply_in_progress")
+    assert len(ollama.chats) == 1
+    assert thread.messages.count() == 2
+
+
+def test_a_second_message_is_refused_until_the_reply_has_ended(
+    ann: Caller, ollama: ScriptedOllama
+) -> None:
+    ollama.scripts.append(Script(["one ", "two "], hold_after=1))
+    thread = ann.thread()
+
+    with sending(ann, thread) as reading:
+        reading.until("one")
+        assert refusal(ann.say(thread)) == (409, "reply_in_progress")
+        assert ann.say(ann.thread()).status_code == 200
+        ollama.release()
+        reading.to_the_end()
+    assert ann.say(thread).status_code == 200
+
+
+def test_a_reader_who_leaves_at_once_leaves_no_reply_that_nobody_writes(
+    ann: Caller, ollama: ScriptedOllama
+) -> None:
+    """The client may go at any moment, also between the storing of a reply and its beginning."""
+    ollama.script = Script(["Hm"])
+    threads = [ann.thread() for _ in range(40)]
+    for number, thread in enumerate(threads):
+        with Caller(str(ann.base_url), ann.user) as tab:
+            tab.get("/health/live/")
+            with pytest.raises(httpx.TimeoutException):
+                tab.say(thread, timeout=httpx.Timeout(5, read=0.0005 * (number + 1)))
+                raise httpx.ReadTimeout("it was faster")  # which is not the case of interest
+
+    # Neither is one stuck, nor does one come to the server later.
+    for thread in threads:
+        wait_until(lambda thread=thread: ann.say(thread).status_code == 200, 8)  # type: ignore[misc]
+    assert set(Message.objects.values_list("status", flat=True)) == {"complete"}

@@ -1,0 +1,96 @@
+"""GET /chat/models/: the models to choose from."""
+
+import socket
+
+import pytest
+from django.core.cache.backends.base import BaseCache
+
+from accounts.tests.tools import error_of
+from chat import llm
+from conftest import StartServer
+from llama_chatbot.cache import PooledPyLibMCCache
+from llama_chatbot.tests.people import Caller
+from llama_chatbot.tests.processes import Memcached
+from llama_chatbot.tests.scripted_ollama import ModelInfo, ScriptedOllama
+
+URL = "/chat/models/"
+
+
+@pytest.fixture
+def cache(memcached: Memcached, ollama: ScriptedOllama) -> BaseCache:
+    """The cache of the servers, that does not know Ollama's models at first."""
+    cache = PooledPyLibMCCache(memcached.location, {})
+    cache.delete(llm.MODELS_CACHE_KEY)
+    return cache
+
+
+def names(caller: Caller) -> list[str]:
+    return [model["name"] for model in caller.get(URL).json()["models"]]
+
+
+def test_it_lists_what_ollama_has(ann: Caller, cache: BaseCache) -> None:
+    answer = ann.get(URL)
+
+    assert answer.status_code == 200
+    assert answer.json()["default"] == "llama3.2"
+    assert answer.json()["models"][0] == {
+        "name": "llama3.2:latest",
+        "size": 2_019_393_189,
+        "family": "llama",
+        "parameter_size": "3.2B",
+        "modified_at": "2025-01-01T00:00:00+00:00",
+    }
+    assert [model["name"] for model in answer.json()["models"]] == [
+        "llama3.2:latest",
+        "tiny:latest",
+        "thinker:latest",
+    ]
+
+
+def test_the_list_is_remembered_for_thirty_seconds(
+    ann: Caller, cache: BaseCache, memcached: Memcached, ollama: ScriptedOllama
+) -> None:
+    known = names(ann)
+    ollama.models["new:latest"] = ModelInfo()
+    try:
+        assert names(ann) == known
+        assert 20 < seconds_left(memcached, cache.make_key(llm.MODELS_CACHE_KEY)) <= 30
+        cache.delete(llm.MODELS_CACHE_KEY)
+        assert names(ann) == [*known, "new:latest"]
+    finally:
+        del ollama.models["new:latest"]
+
+
+def seconds_left(memcached: Memcached, key: str) -> int:
+    """Ask Memcached how long it will still know a key."""
+    with socket.create_connection(("127.0.0.1", memcached.port), timeout=5) as connection:
+        connection.sendall(f"mg {key} t\r\n".encode())
+        answer = connection.recv(64).decode()
+    assert answer.startswith("HD t"), answer
+    return int(answer.removeprefix("HD t"))
+
+
+def test_a_model_pulled_meanwhile_can_be_chosen_at_once(
+    ann: Caller, cache: BaseCache, ollama: ScriptedOllama
+) -> None:
+    assert "new:latest" not in names(ann)
+    ollama.models["new:latest"] = ModelInfo()
+    try:
+        answer = ann.post("/chat/threads/new/", json={"model": "new"})
+    finally:
+        del ollama.models["new:latest"]
+        cache.delete(llm.MODELS_CACHE_KEY)
+
+    assert answer.status_code == 201
+
+
+def test_it_says_when_ollama_is_down(start_server: StartServer, ann: Caller) -> None:
+    server = start_server(OLLAMA_HOST="http://127.0.0.1:1", CACHE_LOCATION="")
+
+    with Caller(server.url, ann.user) as ann:
+        error_of(ann.get(URL), 503, "model_unavailable")
+        error_of(ann.post("/chat/threads/new/", json={"model": "tiny"}), 503, "model_unavailable")
+
+
+def test_it_needs_a_login(nobody: Caller) -> None:
+    error_of(nobody.get(URL), 401, "not_authenticated")

@@ -1,0 +1,110 @@
+"""GET and PATCH /chat/threads/<id>/: what is set of a thread."""
+
+from typing import Any
+
+import pytest
+
+from accounts.tests.tools import error_of
+from chat.models import Thread
+from llama_chatbot.tests.people import Caller
+from llama_chatbot.tests.scripted_ollama import ScriptedOllama
+
+
+def url(thread: Thread) -> str:
+    return f"/chat/threads/{thread.pk}/"
+
+
+def test_it_tells_what_is_set(ann: Caller) -> None:
+    thread = ann.thread(title="Mine", system_prompt="Rhyme.", options={"seed": 7})
+
+    answer = ann.get(url(thread))
+
+    assert answer.status_code == 200
+    body = answer.json()
+    assert body["id"] == thread.pk
+    assert (body["title"], body["model"]) == ("Mine", "llama3.2")
+    assert (body["system_prompt"], body["options"]) == ("Rhyme.", {"seed": 7})
+
+
+@pytest.mark.parametrize(
+    ("changes", "stored"),
+    [
+        ({"title": "New"}, {"title": "New", "title_is_given": True}),
+        ({"title": None}, {"title": "", "title_is_given": False}),
+        ({"model": "tiny"}, {"model": "tiny"}),
+        ({"model": None}, {"model": "llama3.2"}),
+        ({"system_prompt": "Sing."}, {"system_prompt": "Sing."}),
+        ({"system_prompt": ""}, {"system_prompt": ""}),
+        ({"system_prompt": None}, {"system_prompt": None}),
+        ({"options": {"top_k": 5}}, {"options": {"top_k": 5}}),
+        ({"options": {"top_k": None}}, {"options": {}}),
+        ({"options": None}, {"options": {}}),
+        ({}, {}),
+    ],
+)
+def test_it_changes_what_is_named_and_nothing_else(
+    ann: Caller, changes: dict[str, Any], stored: dict[str, Any]
+) -> None:
+    thread = ann.thread(title="Old", model="thinker", system_prompt="Rhyme.", options={"seed": 7})
+    before = Thread.objects.values().get(pk=thread.pk)
+
+    answer = ann.patch(url(thread), json=changes)
+
+    assert answer.status_code == 200
+    assert Thread.objects.values().get(pk=thread.pk) == {**before, **stored}
+    assert answer.json() == ann.get(url(thread)).json()
+
+
+def test_the_next_reply_is_by_the_new_model(ann: Caller, ollama: ScriptedOllama) -> None:
+    thread = ann.thread()
+    ann.say(thread)
+
+    ann.patch(url(thread), json={"model": "tiny"})
+    ann.say(thread)
+
+    assert [chat.body["model"] for chat in ollama.chats] == ["llama3.2", "tiny"]
+
+
+def test_it_refuses_a_model_that_ollama_does_not_have(ann: Caller) -> None:
+    thread = ann.thread()
+
+    body = error_of(ann.patch(url(thread), json={"model": "gpt-5", "title": "x"}), 400, "invalid")
+
+    assert "tiny:latest" in body["fields"]["model"][0]
+    thread.refresh_from_db()
+    assert (thread.model, thread.title) == ("llama3.2", "")
+
+
+def test_it_refuses_unknown_fields(ann: Caller) -> None:
+    thread = ann.thread()
+
+    body = error_of(ann.patch(url(thread), json={"user_id": 1, "title": "x"}), 400, "invalid")
+
+    assert "user_id" in body["fields"]
+    thread.refresh_from_db()
+    assert thread.title == ""
+
+
+def test_it_refuses_someone_elses_thread(ann: Caller, bob: Caller) -> None:
+    thread = ann.thread(title="Mine")
+
+    error_of(bob.get(url(thread)), 404, "not_found")
+    error_of(bob.patch(url(thread), json={"title": "Bob's"}), 404, "not_found")
+    thread.refresh_from_db()
+    assert thread.title == "Mine"
+
+
+def test_nobody_knows_whether_a_thread_exists(ann: Caller, bob: Caller) -> None:
+    theirs = bob.get(url(ann.thread()))
+    nowhere = bob.get("/chat/threads/999999999/")
+
+    assert theirs.json() == nowhere.json()
+
+
+def test_a_change_without_a_body_changes_nothing(ann: Caller) -> None:
+    thread = ann.thread(title="Mine")
+
+    answer = ann.patch(url(thread))
+
+    assert answer.status_code == 200
+    assert answer.json()["title"] == "Mine"

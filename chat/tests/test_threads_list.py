@@ -1,0 +1,184 @@
+"""GET /chat/threads/: the user's threads, page by page."""
+
+import base64
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.core import signing
+from django.utils import timezone
+
+from accounts.tests.tools import error_of
+from chat.models import Thread
+from llama_chatbot.tests.people import Caller
+
+URL = "/chat/threads/"
+
+
+def threads_of(caller: Caller, number: int, **fields: Any) -> list[int]:
+    """Create threads; return their ids, newest activity first."""
+    now = timezone.now()
+    threads = [
+        caller.thread(title=str(i), **{"updated_at": now - timedelta(minutes=i), **fields})
+        for i in range(number)
+    ]
+    return [thread.pk for thread in threads]
+
+
+def page(caller: Caller, limit: int, cursor: str | None = "") -> tuple[list[int], str | None]:
+    """Return one page's ids and the next cursor."""
+    answer = caller.get(URL, params={"limit": limit, "cursor": cursor or ""})
+    assert answer.status_code == 200, answer.text
+    return [thread["id"] for thread in answer.json()["threads"]], answer.json()["next"]
+
+
+def test_it_lists_the_users_own_threads_newest_activity_first(ann: Caller, bob: Caller) -> None:
+    threads_of(bob, 2)
+    ids = threads_of(ann, 3)
+
+    answer = ann.get(URL)
+
+    assert answer.status_code == 200
+    assert [thread["id"] for thread in answer.json()["threads"]] == ids
+    assert answer.json()["next"] is None
+    assert set(answer.json()["threads"][0]) == {
+        "id",
+        "title",
+        "model",
+        "system_prompt",
+        "options",
+        "created_at",
+        "updated_at",
+    }
+
+
+def test_a_message_moves_its_thread_to_the_front(ann: Caller) -> None:
+    ids = threads_of(ann, 3)
+
+    ann.say(Thread.objects.get(pk=ids[2]))
+
+    assert page(ann, 50)[0] == [ids[2], ids[0], ids[1]]
+
+
+def test_it_gives_fifty_without_a_limit(ann: Caller) -> None:
+    threads_of(ann, 51)
+
+    body = ann.get(URL).json()
+
+    assert len(body["threads"]) == 50
+    assert body["next"]
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 7, 8])
+def test_the_pages_together_have_every_thread_once(ann: Caller, limit: int) -> None:
+    ids = threads_of(ann, 7)
+
+    seen: list[int] = []
+    more, cursor = page(ann, limit)
+    while cursor:
+        seen += more
+        assert len(more) == limit
+        more, cursor = page(ann, limit, cursor)
+
+    assert seen + more == ids
+
+
+def test_threads_of_the_same_moment_are_told_apart(ann: Caller) -> None:
+    ids = threads_of(ann, 5, updated_at=timezone.now())
+
+    first, cursor = page(ann, 2)
+    second, cursor = page(ann, 2, cursor)
+    third, cursor = page(ann, 2, cursor)
+
+    assert first + second + third == sorted(ids, reverse=True)
+    assert cursor is None
+
+
+def test_nothing_is_skipped_or_doubled_while_threads_move(ann: Caller) -> None:
+    ids = threads_of(ann, 6)
+    first, cursor = page(ann, 2)
+    ann.say(Thread.objects.get(pk=ids[1]))  # seen already
+    ann.thread()
+    second, cursor = page(ann, 2, cursor)
+    Thread.objects.get(pk=ids[3]).delete()
+    third, cursor = page(ann, 2, cursor)
+
+    assert [*first, *second, *third] == ids
+    assert cursor is None
+
+
+def signed(key: Any, caller: Caller) -> str:
+    """A cursor as the server would sign it."""
+    assert caller.user
+    return signing.dumps(key, salt=f"accounts.User-{caller.user.pk}")
+
+
+def unsigned(key: Any) -> str:
+    return base64.urlsafe_b64encode(json.dumps(key).encode()).decode().rstrip("=")
+
+
+@pytest.mark.parametrize(
+    "cursor",
+    [
+        "x",
+        "!!!",
+        "a:b",
+        "::::",
+        ".:.:.",
+        "größer",
+        "\0",
+        "x" * 10_000,
+        unsigned(["2026-01-01T00:00:00+00:00", 1]),
+        unsigned(["2026-01-01T00:00:00", 1]),
+        unsigned(["2026-01-01T00:00:00+00:00", 10**40]),
+        unsigned([float("inf"), float("nan")]),
+        unsigned([[[[[[]]]]]]),
+        "WyI" * 3 + ":1abcde:" + "A" * 43,
+    ],
+)
+def test_a_cursor_that_cannot_be_read_is_refused(ann: Caller, cursor: str) -> None:
+    ann.thread()
+
+    body = error_of(ann.get(URL, params={"cursor": cursor}), 400, "invalid")
+
+    assert body["fields"] == {"cursor": ["The cursor cannot be read."]}
+
+
+def test_a_cursor_that_was_changed_is_refused(ann: Caller) -> None:
+    threads_of(ann, 3)
+    cursor = page(ann, 1)[1]
+    assert cursor
+
+    for place in (0, len(cursor) // 2, len(cursor) - 2):
+        other = "A" if cursor[place] != "A" else "B"
+        changed = cursor[:place] + other + cursor[place + 1 :]
+        error_of(ann.get(URL, params={"cursor": changed}), 400, "invalid")
+
+
+def test_a_cursor_of_somebody_else_or_of_another_list_is_refused(ann: Caller, bob: Caller) -> None:
+    threads_of(ann, 2)
+    threads_of(bob, 2)
+    thread = ann.thread()
+    ann.say(thread)
+    of_messages = ann.get(f"/chat/threads/{thread.pk}/messages/", params={"limit": 1}).json()
+
+    for cursor in (page(bob, 1)[1], of_messages["next"]):
+        error_of(ann.get(URL, params={"cursor": cursor}), 400, "invalid")
+
+
+def test_this_test_signs_cursors_as_the_server_does(ann: Caller) -> None:
+    ids = threads_of(ann, 2)
+
+    assert page(ann, 1, signed([str(timezone.now()), 0], ann))[0] == ids[:1]
+
+
+@pytest.mark.parametrize("limit", ["0", "201", "-1", "many", "1.5", "", "9" * 5000])
+def test_it_refuses_a_limit_out_of_its_bounds(ann: Caller, limit: str) -> None:
+    body = error_of(ann.get(URL, params={"limit": limit}), 400, "invalid")
+
+    assert "limit" in body["fields"]
+
+
+def test_it_needs_a_login(nobody: Caller) -> None:
+    error_of(nobody.get(URL), 401, "not_authenticated")

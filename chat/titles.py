@@ -1,0 +1,94 @@
+"""A thread's title by the model, in the place of its first words (`CHAT_TITLES=model`).
+
+The model is asked in the conversation itself, after its first reply has ended: so its prompt cache
+holds all but the question, and the person's next message finds the cache as it was. For the same
+reason the window stays the same, or Ollama would load the model anew.
+"""
+
+import asyncio
+import contextvars
+import logging
+from textwrap import shorten
+
+from django.conf import settings
+from django.db import Error as DatabaseError
+
+from chat import llm
+from chat.context import defused, estimate
+from chat.journal import AUTOMATIC_TITLE_LENGTH
+from chat.live import LiveReply, in_database, is_draining
+from chat.llm import Prompt
+from chat.models import Status, Thread
+
+TITLE_TOKENS = 32
+QUESTION = (
+    "Give this conversation a title of two to six words, in its own language. "
+    "Answer with the title alone."
+)
+AROUND_A_TITLE = " \t*#_\"'`“”„«»「」《》."
+
+logger = logging.getLogger(__name__)
+
+_tasks: set[asyncio.Task[None]] = set()  # the event loop itself would let go of them
+
+
+def write_after(reply: LiveReply) -> None:
+    """Have the model write a title once this reply has ended, if it is its thread's first."""
+    if settings.CHAT_TITLES == "model" and not reply.begun.title_before:
+        task = reply.loop.create_task(_write(reply), context=contextvars.Context())
+        _tasks.add(task)
+        task.add_done_callback(_tasks.discard)
+
+
+async def _write(reply: LiveReply) -> None:
+    await asyncio.wait([reply.task])
+    if reply.begun.reply.status not in (Status.COMPLETE, Status.STOPPED) or not reply.text:
+        return
+    thread = reply.begun.thread
+    # Whoever has changed the title meanwhile wants it so.
+    untitled = Thread.objects.filter(
+        pk=thread.pk, title=thread.title, title_is_given=False, user__is_active=True
+    )
+    try:
+        if is_draining() or not fits(reply) or not await in_database(untitled.exists):
+            return
+        if title := await ask(reply):
+            await in_database(untitled.update, title=title)
+    except (llm.ModelError, DatabaseError) as error:
+        logger.warning("Thread %s keeps its first words as its title: %s", thread.pk, error)
+
+
+def fits(reply: LiveReply) -> bool:
+    """Tell whether the conversation with one question more still fits the window."""
+    row, context = reply.begun.reply, reply.begun.context
+    if row.prompt_tokens is None or row.completion_tokens is None:
+        size = context.tokens + estimate(reply.text)
+    else:
+        size = row.prompt_tokens + row.completion_tokens
+    return size + estimate(QUESTION) + TITLE_TOKENS <= context.num_ctx
+
+
+async def ask(reply: LiveReply) -> str:
+    """Return the model's title of a conversation. Raises `ModelError`."""
+    context = reply.begun.context
+    prompts = [
+        *context.messages,
+        Prompt(role="assistant", content=defused(reply.text)),
+        Prompt(role="user", content=QUESTION),
+    ]
+    pieces: list[str] = []
+    await llm.chat(
+        reply.begun.reply.model,
+        prompts,
+        {"num_ctx": context.num_ctx, "num_predict": TITLE_TOKENS},
+        lambda text, thinking: pieces.append(text),
+        think=False,
+    )
+    return cleaned("".join(pieces))
+
+
+def cleaned(answer: str) -> str:
+    """Return the title that a model's answer holds, without what models like to put around it."""
+    first_line = answer.strip().partition("\n")[0]
+    title = first_line.removeprefix("Title:").strip(AROUND_A_TITLE)
+    return shorten(title, AUTOMATIC_TITLE_LENGTH, placeholder="…")
