@@ -129,16 +129,15 @@ def begin(draft: Draft, window: int) -> Begun | int:
         thread = get_object_or_404(threads, pk=draft.thread_id, user=draft.user)
         if reply_id := repeated(draft):
             return reply_id
-        thread.messages.settle()
-        if thread.messages.generating().exists():
+        if thread.messages.settle():
             raise ReplyInProgress
-        parent_id = parent_of(draft, thread)
-        planned = context.plan(thread, thread.path_to(parent_id), draft.text, window)
+        path = thread.path_to(parent_of(draft, thread))
+        planned = context.plan(thread, path, draft.text, window)
 
         now = timezone.now()
         question = Message.objects.create(
             thread=thread,
-            parent_id=parent_id,
+            parent=path[-1] if path else None,
             sender=Sender.USER,
             content=draft.text,
             created_at=now,
@@ -170,17 +169,14 @@ def begin(draft: Draft, window: int) -> Begun | int:
     return begun
 
 
-def parent_of(draft: Draft, thread: Thread) -> int | None:
-    """Return the id of the message that the draft follows. Raises `ApiError` for a wrong one."""
-    if draft.parent == "newest":
-        newest = thread.messages.order_by("-pk").values_list("pk", flat=True)
-        return newest.first()
-    if draft.parent is None:
-        return None
-    if not thread.messages.filter(pk=draft.parent, sender=Sender.BOT).exists():
+def parent_of(draft: Draft, thread: Thread) -> int | str | None:
+    """Return the draft's parent. Raises `ApiError` for one that is not a reply of this thread."""
+    if isinstance(draft.parent, int) and not (
+        thread.messages.filter(pk=draft.parent, sender=Sender.BOT).exists()
+    ):
         problem = "A message follows one of the bot's in the same thread."
         raise ApiError(problem, fields={"parent_id": [problem]})
-    return int(draft.parent)
+    return draft.parent
 
 
 def first_words(text: str) -> str:
@@ -213,7 +209,7 @@ def settle(begun: Begun, text: str, thinking: str, ending: Ending) -> None:
         else:
             reply.status = status or Status.STOPPED  # deleted with its thread or its user
         if status:
-            reply.save(update_fields=ENDING_FIELDS)
+            rows.update(**{name: getattr(reply, name) for name in ENDING_FIELDS})
         count_usage(begun, ending)
 
 
@@ -223,19 +219,25 @@ def count_usage(begun: Begun, ending: Ending) -> None:
     Where Ollama's record is missing, because the reply was cut short, the prompt's estimate counts
     and a token for each piece that came.
     """
-    if not User.objects.filter(pk=begun.thread.user_id).exists():
-        return
     prompt_tokens, completion_tokens = begun.context.tokens, ending.pieces
     if ending.record:
         prompt_tokens, completion_tokens, _ = ending.record
-    usage, _ = Usage.objects.get_or_create(
-        user_id=begun.thread.user_id, date=timezone.now().date(), model=begun.reply.model
-    )
-    Usage.objects.filter(pk=usage.pk).update(
-        replies=F("replies") + 1,
-        prompt_tokens=F("prompt_tokens") + prompt_tokens,
-        completion_tokens=F("completion_tokens") + completion_tokens,
-    )
+    today = {
+        "user_id": begun.thread.user_id,
+        "date": timezone.now().date(),
+        "model": begun.reply.model,
+    }
+    used = {
+        "replies": F("replies") + 1,
+        "prompt_tokens": F("prompt_tokens") + prompt_tokens,
+        "completion_tokens": F("completion_tokens") + completion_tokens,
+    }
+    # The first reply of a day makes the row, unless its user was deleted meanwhile.
+    if not Usage.objects.filter(**today).update(**used) and (
+        User.objects.filter(pk=begun.thread.user_id).exists()
+    ):
+        Usage.objects.get_or_create(**today)
+        Usage.objects.filter(**today).update(**used)
 
 
 def discard(begun: Begun) -> None:

@@ -62,22 +62,26 @@ class Thread(models.Model):
         """The system prompt that the model gets: the thread's, or the server's."""
         return settings.CHAT_SYSTEM_PROMPT if self.system_prompt is None else self.system_prompt
 
-    def path_to(self, message_id: int | None) -> list["Message"]:
+    def path_to(self, message: int | str | None) -> list["Message"]:
         """Return the messages from the thread's first to this one, in one query.
 
-        Each message has one parent, so that what was edited or asked again makes a branch.
+        `message` is an id, None for the empty path, or "newest" for the newest message. Each
+        message has one parent, so that what was edited or asked again makes a branch.
         """
-        if message_id is None:
+        if message is None:
             return []
         table = Message._meta.db_table
+        end, parameters = "%s", [message, self.pk]
+        if message == "newest":
+            end, parameters = f"(SELECT MAX(id) FROM {table} WHERE thread_id = %s)", [self.pk] * 2  # noqa: S608  # nosec B608
         return list(
             Message.objects.raw(
-                f"WITH RECURSIVE path(id, parent_id) AS ("  # noqa: S608 - only a table's name
-                f" SELECT id, parent_id FROM {table} WHERE id = %s AND thread_id = %s"
+                f"WITH RECURSIVE path(id, parent_id) AS ("  # noqa: S608  # nosec B608
+                f" SELECT id, parent_id FROM {table} WHERE id = {end} AND thread_id = %s"
                 f" UNION ALL SELECT m.id, m.parent_id FROM {table} m"
                 f" JOIN path ON m.id = path.parent_id)"
                 f" SELECT * FROM {table} WHERE id IN (SELECT id FROM path) ORDER BY id",
-                [message_id, self.pk],
+                parameters,
             )
         )
 
@@ -144,15 +148,17 @@ class MessageQuerySet(models.QuerySet["Message"]):
         )
         return newest[::-1], older
 
-    def settle(self) -> None:
-        """Mark as interrupted those replies that nobody writes any more."""
-        for reply in self.generating().only("id", "owner", "heartbeat_at"):
-            if reply.is_orphaned:
-                # Compared again, since its process may have come back meanwhile.
-                still = Message.objects.generating().filter(
-                    pk=reply.pk, heartbeat_at=reply.heartbeat_at
-                )
-                still.update(status=Status.INTERRUPTED)
+    def settle(self) -> bool:
+        """Mark as interrupted what nobody writes any more; return whether anything is written."""
+        running = list(self.generating().only("owner", "heartbeat_at", "created_at"))
+        orphans = [reply for reply in running if reply.is_orphaned]
+        for reply in orphans:
+            # Compared again, since its process may have come back meanwhile.
+            still = Message.objects.generating().filter(
+                pk=reply.pk, heartbeat_at=reply.heartbeat_at
+            )
+            still.update(status=Status.INTERRUPTED)
+        return len(running) > len(orphans)
 
 
 class Message(models.Model):

@@ -3,7 +3,6 @@
 from datetime import timedelta
 from typing import Any
 
-from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.db.models import Q
 from django.http import HttpResponse
@@ -174,12 +173,21 @@ async def send(request: UserRequest, thread_id: int, body: schemas.NewMessage) -
     if len(key) > Send.MAX_KEY_LENGTH:
         raise ApiError(f"An Idempotency-Key has at most {Send.MAX_KEY_LENGTH} characters.")
     draft = Draft(request.auth, thread_id, body.message, parent, key)
-    if reply_id := await in_database(repeated, draft):
+    admitted = await in_database(admit, request, draft)
+    return admitted if isinstance(admitted, int) else await replies.send(draft, admitted)
+
+
+def admit(request: UserRequest, draft: Draft) -> Thread | int:
+    """Return the thread to which a draft may be sent, or the reply that its key has begun before.
+
+    Raises `Http404`, `RateLimited` and `QuotaExceeded`.
+    """
+    if reply_id := repeated(draft):
         return reply_id
-    thread = await aget_object_or_404(request.auth.threads, pk=thread_id)
-    await sync_to_async(ratelimit.count)(request, "chat")
-    await in_database(quota.check, request.auth)
-    return await replies.send(draft, thread)
+    thread = get_object_or_404(request.auth.threads, pk=draft.thread_id)
+    ratelimit.count(request, "chat")
+    quota.check(request.auth)
+    return thread
 
 
 async def checked(body: schemas.ThreadSettings) -> dict[str, Any]:
