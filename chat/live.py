@@ -29,6 +29,7 @@ CHECKPOINT_SECONDS = 0.75  # so that a Stop from elsewhere is seen within a seco
 FIRST_READER_SECONDS = 5.0  # in which whoever sent the message will have begun to read
 FOLLOWED_SECONDS = 5.0  # how often a reader in another process says that it is there
 BEAT_SECONDS = 15.0
+PIECE_SECONDS = 0.05  # between two pieces of a reply: people see no more than 20 a second
 SETTLE_RETRY_SECONDS = 1.0
 SETTLE_SECONDS = 10.0  # in which the last replies are stored before the process ends
 
@@ -68,9 +69,11 @@ class LiveReply:
         self.first_token_ms: int | None = None
         self.last_event: Event | None = None
         self.readers = 0
-        self.began_at = self.heard_at = time.monotonic()
+        self.began_at = time.monotonic()
+        self.heard_at = self.began_at - PIECE_SECONDS  # the first piece does not wait
         self.left_at = self.began_at + FIRST_READER_SECONDS  # by the last reader
         self._waiters: list[asyncio.Future[bool]] = []
+        self._waking: asyncio.TimerHandle | None = None
         self._cut_short: Status | None = None
         self.loop = asyncio.get_running_loop()
         options = {**begun.thread.options, "num_ctx": begun.context.num_ctx}
@@ -142,6 +145,9 @@ class LiveReply:
         return not await waiter
 
     def _wake(self, *, is_news: bool = True) -> None:
+        if self._waking:
+            self._waking.cancel()
+            self._waking = None
         self.heard_at = time.monotonic()
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
@@ -154,7 +160,19 @@ class LiveReply:
         self.pieces += 1
         self.text += text
         self.thinking += thinking
-        self._wake()
+        self._wake_soon()
+
+    def _wake_soon(self) -> None:
+        """Wake the readers at once, or when they have had `PIECE_SECONDS` for the last piece.
+
+        Sending a piece costs more than half of what relaying a token does.
+        """
+        if self._waking is None:
+            wait = self.heard_at + PIECE_SECONDS - time.monotonic()
+            if wait <= 0:
+                self._wake()
+            else:
+                self._waking = self.loop.call_later(wait, self._wake)
 
     async def _run(self) -> None:
         reply = self.begun.reply

@@ -121,6 +121,7 @@ def client() -> ollama.AsyncClient:
             host=settings.OLLAMA_HOST,
             transport=transport,
             timeout=httpx.Timeout(None, connect=settings.OLLAMA_CONNECT_TIMEOUT_SECONDS),
+            headers={"Accept-Encoding": "identity"},  # its lines are read as they come
             event_hooks={"response": [_split_at_newlines]},
         )
     return _clients[loop]
@@ -129,17 +130,18 @@ def client() -> ollama.AsyncClient:
 async def _split_at_newlines(response: httpx.Response) -> None:
     """Have a response split into lines as JSON lines are.
 
-    By itself httpx also splits where Unicode does, such as at U+0085, in the middle of a text.
+    By itself httpx also splits where Unicode does, such as at U+0085, in the middle of a text; and
+    its layers between the stream and a line take a sixth of the CPU time of relaying a token.
     """
 
-    async def lines() -> AsyncIterator[bytes]:
+    async def lines() -> AsyncIterator[str]:
         rest = b""
-        async for chunk in response.aiter_bytes():
+        async for chunk in cast(httpx.AsyncByteStream, response.stream):
             *whole, rest = (rest + chunk).split(b"\n")
             for line in whole:
-                yield line
+                yield line.decode()
         if rest:
-            yield rest
+            yield rest.decode()
 
     response.aiter_lines = lines  # type: ignore[assignment, method-assign]
 
