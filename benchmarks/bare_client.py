@@ -1,0 +1,58 @@
+"""The bare `ollama.AsyncClient`, in a process of its own: what no relay can do without.
+
+Prints the CPU time that a token costs it, in microseconds. It uses the transport and the event
+loop of the server, and keeps each reply's text like anybody who asked for it.
+"""
+
+import argparse
+import asyncio
+import time
+
+import aiohttp
+import httpx
+import ollama
+import uvloop
+from httpx_aiohttp import AiohttpTransport
+
+OPTIONS = {"num_ctx": 8192}
+
+
+async def ask(client: ollama.AsyncClient, model: str, message: str) -> int:
+    """Have the model answer; return how many tokens it sent."""
+    text, tokens = "", 0
+    messages = [{"role": "user", "content": message}]
+    async for part in await client.chat(model, messages, options=OPTIONS, stream=True):
+        if part.message.content:
+            text += part.message.content
+            tokens += 1
+    return tokens
+
+
+async def cost(url: str, model: str, readers: int, message: str) -> float:
+    """Return the CPU time a token, in microseconds, of so many replies at the same time."""
+    transport = AiohttpTransport(
+        client=lambda: aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
+    )
+    client = ollama.AsyncClient(host=url, transport=transport, timeout=httpx.Timeout(None))
+    await client.show(model)  # whatever only the first call does
+    before = time.process_time()
+    tokens = await asyncio.gather(*(ask(client, model, message) for _ in range(readers)))
+    used = time.process_time() - before
+    await client.close()  # type: ignore[no-untyped-call]
+    return used / sum(tokens) * 1_000_000
+
+
+def main() -> None:
+    """Measure once."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--url", required=True)
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--readers", type=int, required=True)
+    parser.add_argument("--message", required=True)
+    arguments = parser.parse_args()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        print(runner.run(cost(**vars(arguments))))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,62 @@
+"""Following: how often readers in another process read the database."""
+
+import asyncio
+import time
+
+import aiohttp
+
+from benchmarks.readers import client, read, require_whole, send
+from benchmarks.result import Result, run_alone
+from benchmarks.world import Person, World, create_people, run, world
+
+WHAT = "following"
+LIMIT = 2.0
+GOAL = f"at most {LIMIT:.0f} database reads a second and reader"
+
+INTERVAL = 0.025
+APPLICATIONS = ("llama_chatbot.asgi:application", "benchmarks.counting:application")
+READERS = 20
+SETTLING = 2.0  # seconds, in which the readers begin
+
+
+def measure(quick: bool = False) -> Result:
+    """Write a reply in one server and have it followed through the other."""
+    seconds = 2.0 if quick else 20.0
+    tokens = round((2 * SETTLING + seconds + 2) / INTERVAL)
+    with world(interval=INTERVAL, tokens=tokens, applications=APPLICATIONS) as here:
+        (person,) = create_people(1)
+        reads = run(follow(here, person, seconds))
+    rate = reads / READERS
+    return Result(f"{rate:.2f} reads a second and reader, of {READERS}", rate <= LIMIT)
+
+
+async def follow(here: World, person: Person, seconds: float) -> float:
+    """Return the reads a second in the readers' process while all of them follow."""
+    writer, other = here.servers
+    async with client() as session:
+        sending = asyncio.ensure_future(send(session, writer.url, person))
+        await asyncio.sleep(SETTLING)
+        followed = other.url + person.sends_to
+        following = [
+            asyncio.ensure_future(read(session, "GET", followed, headers=person.headers))
+            for _ in range(READERS)
+        ]
+        await asyncio.sleep(SETTLING)
+        statements = f"{other.url}/statements/"
+        before, began = await number_at(session, statements), time.perf_counter()
+        await asyncio.sleep(seconds)
+        after, ended = await number_at(session, statements), time.perf_counter()
+        if any(reader.done() for reader in following):
+            raise RuntimeError("the reply ended while its readers were counted")
+        require_whole([await sending, *await asyncio.gather(*following)])
+    return (after - before) / (ended - began)
+
+
+async def number_at(session: aiohttp.ClientSession, url: str) -> int:
+    """Return the number that a page is."""
+    async with session.get(url) as response:
+        return int(await response.text())
+
+
+if __name__ == "__main__":
+    run_alone(WHAT, GOAL, measure)

@@ -1,0 +1,58 @@
+"""Relaying a token: the server's CPU time, all in, over that of the bare client.
+
+All in: taking the message, the database, the checkpoints and the answer's end are in it, divided by
+the number of tokens. The server has answered as many before, so nothing is done for the first time.
+"""
+
+import subprocess
+import sys
+
+from benchmarks.process import cpu_seconds
+from benchmarks.readers import MESSAGE, TOKEN_BYTES, all_send, require_whole
+from benchmarks.result import Result, median, note, run_alone
+from benchmarks.world import MODEL, World, create_people, run, world
+
+WHAT = "relaying a token"
+LIMIT = 2.0
+GOAL = f"at most {LIMIT}"
+
+INTERVAL = 0.025  # 40 tokens a second
+FORMS = ("text/plain", "text/event-stream")
+
+
+def measure(quick: bool = False) -> Result:
+    """Compare rounds of both, taken in turn."""
+    readers, tokens, rounds = (10, 20, 1) if quick else (100, 200, 3)
+    bare: list[float] = []
+    ours: dict[str, list[float]] = {form: [] for form in FORMS}
+    with world(interval=INTERVAL, tokens=tokens) as here:
+        people = create_people(readers)
+        require_whole(run(all_send(here.server.url, people)))
+        for _ in range(rounds):
+            bare.append(bare_cost(here, readers))
+            for form in FORMS:
+                before = cpu_seconds(here.server.pid)
+                readings = run(all_send(here.server.url, people, accept=form))
+                used = cpu_seconds(here.server.pid) - before
+                size = tokens * TOKEN_BYTES if form == "text/plain" else None
+                require_whole(readings, size)
+                ours[form].append(used / (readers * tokens) * 1_000_000)
+            note(f"bare {bare[-1]:.1f} µs, ours {ours[FORMS[0]][-1]:.1f} µs of CPU a token")
+
+    text, events = (median(ours[form]) / median(bare) for form in FORMS)
+    return Result(
+        f"{text:.2f} ({median(ours[FORMS[0]]):.0f} µs over {median(bare):.0f} µs; "
+        f"as server-sent events {events:.2f})",
+        text <= LIMIT,
+    )
+
+
+def bare_cost(here: World, readers: int) -> float:
+    """Return the microseconds of CPU a token of the bare client, which asks the same model."""
+    command = [sys.executable, "-m", "benchmarks.bare_client", "--url", here.model.url]
+    command += ["--model", MODEL, "--readers", str(readers), "--message", MESSAGE["message"]]
+    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)  # noqa: S603
+
+
+if __name__ == "__main__":
+    run_alone(WHAT, GOAL, measure)

@@ -1,0 +1,36 @@
+"""What a benchmark answers with, and the small statistics that they share."""
+
+import math
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+__all__ = ["Result", "median", "note", "percentile", "run_alone"]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What was measured, in words with units, and whether that meets the goal."""
+
+    measured: str
+    met: bool
+
+
+def percentile(values: Sequence[float], percent: float) -> float:
+    """Return the value that `percent` of the values do not exceed: the nearest rank."""
+    rank = math.ceil(len(values) * percent / 100)
+    return sorted(values)[max(1, rank) - 1]
+
+
+def note(text: str) -> None:
+    """Tell whoever waits how far a benchmark is; not part of the results."""
+    print(f"  {text}", file=sys.stderr, flush=True)
+
+
+def run_alone(what: str, goal: str, measure: Callable[[bool], Result]) -> None:
+    """Run one benchmark as a command of its own, with `--quick` in its short form."""
+    quick = "--quick" in sys.argv[1:]
+    result = measure(quick)
+    verdict = "" if quick else f"; the goal is {goal}: {'met' if result.met else 'MISSED'}"
+    print(f"{what}: {result.measured}{verdict}")

@@ -1,0 +1,192 @@
+"""The world of a benchmark: the server as in production, a scripted model, and people.
+
+Importing this sets the environment and Django up, so it is the only module here that does.
+"""
+
+import asyncio
+import os
+import resource
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Coroutine, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import django
+import uvloop
+
+_directory = tempfile.TemporaryDirectory(prefix="llama-chatbot-bench-")
+DIRECTORY = Path(_directory.name)
+TEMPLATE = DIRECTORY / "migrated.sqlite3"
+MODEL = "bench:latest"
+
+# As in production, with limits that count every call and refuse none, and without TLS in front.
+# Nothing of the developer's own settings may leak in, hence the empty file.
+ENVIRONMENT = {
+    "LLAMA_CHATBOT_ENV_FILE": "",
+    "DEBUG": "false",
+    "SECRET_KEY": "a-key-that-only-benchmarks-have-and-that-is-long-enough-for-django",
+    "DATABASE_URL": f"sqlite:///{TEMPLATE}",
+    "SECURE_SSL_REDIRECT": "false",
+    "OLLAMA_MODEL": MODEL,
+    "LOG_LEVEL": "WARNING",
+    "RATELIMIT_ENABLE": "true",
+    "RATE_LIMIT_CHAT": "10000000/m",
+    "RATE_LIMIT_READ": "10000000/m",
+    "RATE_LIMIT_WRITE": "10000000/m",
+    "DJANGO_SETTINGS_MODULE": "llama_chatbot.settings",
+}
+os.environ.update(ENVIRONMENT)
+django.setup()
+
+from django.core.management import call_command  # noqa: E402 - needs the settings above
+from django.db import connection, transaction  # noqa: E402
+
+from chat.models import Thread  # noqa: E402
+from llama_chatbot.tests.people import create_session, create_user  # noqa: E402
+from llama_chatbot.tests.processes import (  # noqa: E402
+    Memcached,
+    Server,
+    _Process,
+    wait_until,
+)
+
+OPEN_FILES = 10_240
+R = TypeVar("R")
+
+
+class ScriptedModel(_Process):
+    """The scripted Ollama in a process of its own, answering `tokens` words at a fixed rate."""
+
+    def __init__(self, interval: float, tokens: int) -> None:
+        super().__init__()
+        self.arguments = ["--interval", str(interval), "--tokens", str(tokens)]
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        """Start it; `wait()` tells when it listens."""
+        module = ["-m", "llama_chatbot.tests.scripted_ollama", "--port", str(self.port)]
+        self._spawn([sys.executable, *module, *self.arguments], os.environ, subprocess.DEVNULL)
+
+    def wait(self) -> None:
+        """Wait until it listens."""
+        wait_until(self._listens, 30, "the scripted Ollama does not listen")
+
+    def _listens(self) -> bool:
+        with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
+            return True
+        return False
+
+
+@dataclass(frozen=True)
+class Person:
+    """Somebody who is logged in, and their threads."""
+
+    user_id: int
+    headers: dict[str, str]
+    threads: tuple[int, ...]
+
+    @property
+    def sends_to(self) -> str:
+        """The path to which a message for their first thread goes."""
+        return f"/chat/streaming-response/{self.threads[0]}/"
+
+
+@dataclass(frozen=True)
+class World:
+    """What runs for a benchmark."""
+
+    database: Path
+    model: ScriptedModel
+    servers: Sequence[Server]
+
+    @property
+    def server(self) -> Server:
+        """The first of the servers, mostly the only one."""
+        return self.servers[0]
+
+
+@contextmanager
+def world(
+    *,
+    interval: float = 0.025,
+    tokens: int = 200,
+    applications: Sequence[str] = ("llama_chatbot.asgi:application",),
+) -> Iterator[World]:
+    """Start a scripted model, a Memcached, and a server for each application, on one database.
+
+    The database is empty and new; the model waits `interval` seconds between its tokens. The
+    servers are uvicorn with its access log, as in docs/production.md, and one worker each.
+    """
+    allow_open_files()
+    with ExitStack() as stack:
+        model = stack.enter_context(ScriptedModel(interval, tokens))
+        memcached = stack.enter_context(Memcached())
+        database = Path(stack.enter_context(_directory_for_one())) / "db.sqlite3"
+        use_database(database)
+        settings = {
+            **ENVIRONMENT,
+            "DATABASE_URL": f"sqlite:///{database}",
+            "CACHE_LOCATION": memcached.location,
+            "OLLAMA_HOST": model.url,
+        }
+        servers = [
+            stack.enter_context(Server(database.parent, settings, application=application))
+            for application in applications
+        ]
+        model.wait()
+        yield World(database, model, servers)
+
+
+def _directory_for_one() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(dir=DIRECTORY)
+
+
+def allow_open_files() -> None:
+    """Raise the limit of open files, which the servers inherit, as far as this may."""
+    files, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError):  # macOS may refuse more than a kernel setting says
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(files, OPEN_FILES), most))
+
+
+def use_database(database: Path) -> None:
+    """Make a migrated, empty database and have this process's Django use it."""
+    connection.close()
+    if not TEMPLATE.exists():
+        call_command("migrate", verbosity=0, interactive=False)
+        with connection.cursor() as cursor:  # so that the file alone is all of it
+            cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        connection.close()
+    shutil.copy(TEMPLATE, database)
+    connection.settings_dict["NAME"] = str(database)
+
+
+@contextmanager
+def one_transaction() -> Iterator[None]:
+    """Store much at once, then leave the database to the servers."""
+    with transaction.atomic():
+        yield
+    connection.close()
+
+
+def create_people(number: int, threads: int = 1) -> list[Person]:
+    """Create users who are logged in, each with some threads."""
+    with one_transaction():
+        people = []
+        for index in range(number):
+            user = create_user(f"person-{index}")
+            made = [Thread.objects.create(user=user, model=MODEL).pk for _ in range(threads)]
+            headers = {"Cookie": f"sessionid={create_session(user)}"}
+            people.append(Person(user.pk, headers, tuple(made)))
+    return people
+
+
+def run(main: Coroutine[Any, Any, R]) -> R:
+    """Run a benchmark's load, on the loop that costs least."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(main)
