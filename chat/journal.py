@@ -260,7 +260,7 @@ def checkpoint(texts: Iterable[tuple[int, str, str]]) -> dict[int, State]:
         # One statement for all of them; the ORM's bulk_update would compare every row with every
         # id.
         cursor.executemany(
-            f"UPDATE {Message._meta.db_table} SET content = %s, thinking = %s, heartbeat_at = %s"  # noqa: S608
+            f"UPDATE {Message._meta.db_table} SET content = %s, thinking = %s, heartbeat_at = %s"  # noqa: S608  # nosec B608
             " WHERE id = %s AND status = %s",
             rows,
         )

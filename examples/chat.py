@@ -21,7 +21,7 @@ def post(path: str, body: dict[str, object] | None = None) -> HTTPResponse:
     headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
     data = json.dumps(body).encode() if body else b""
     try:
-        response: HTTPResponse = urlopen(Request(SERVER + path, data, headers))  # noqa: S310
+        response: HTTPResponse = urlopen(Request(SERVER + path, data, headers))  # noqa: S310  # nosec B310
     except HTTPError as error:
         sys.exit(json.load(error)["error"])
     return response
