@@ -8,6 +8,7 @@ python -m benchmarks --quick      a short form of each, to see that it works: no
 import argparse
 import os
 import platform
+import signal
 import subprocess
 import sys
 import time
@@ -63,6 +64,8 @@ def main() -> int:
     if unknown := set(arguments.names) - set(NAMES):
         parser.error(f"no benchmark is called {', '.join(sorted(unknown))}")
 
+    # As by Ctrl-C: what was started is stopped, which a signal by itself would not see to.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     machine = describe_machine()
     began = time.monotonic()
     rows = [run_one(name, arguments.quick) for name in arguments.names or NAMES]
@@ -82,7 +85,9 @@ def run_one(name: str, quick: bool) -> Row:
     try:
         module = import_module(f"benchmarks.{name}")
         what, goal = module.WHAT, module.GOAL
-        return Row(what, goal, module.measure(quick))
+        result = module.measure(quick)
+        note(result.measured)
+        return Row(what, goal, result)
     except Exception:  # the others are still to be run
         traceback.print_exc()
         return Row(what, goal, None)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
 from textwrap import shorten
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from django.db import connection, transaction
 from django.db.models import F, Q
@@ -222,7 +222,7 @@ def count_usage(begun: Begun, ending: Ending) -> None:
     prompt_tokens, completion_tokens = begun.context.tokens, ending.pieces
     if ending.record:
         prompt_tokens, completion_tokens, _ = ending.record
-    today = {
+    today: dict[str, Any] = {
         "user_id": begun.thread.user_id,
         "date": timezone.now().date(),
         "model": begun.reply.model,

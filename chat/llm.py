@@ -143,7 +143,7 @@ async def _split_at_newlines(response: httpx.Response) -> None:
         if rest:
             yield rest.decode()
 
-    response.aiter_lines = lines  # type: ignore[assignment, method-assign]
+    response.aiter_lines = lines  # type: ignore[method-assign]
 
 
 async def close() -> None:

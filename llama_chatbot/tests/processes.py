@@ -178,7 +178,16 @@ class PostgreSQL(_Process):
         as_user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
         if as_user:
             shutil.chown(self._directory.name, "postgres")
-        make = [programs / "initdb", "-D", data, "-A", "trust", "-U", "postgres", "--no-sync"]
+        make: list[str | Path] = [
+            programs / "initdb",
+            "-D",
+            data,
+            "-A",
+            "trust",
+            "-U",
+            "postgres",
+            "--no-sync",
+        ]
         subprocess.run([*as_user, *make], check=True, stdout=subprocess.DEVNULL, cwd="/")
         options = ["-p", str(self.port), "-k", "", "-c", "fsync=off"]
         serve = [programs / "postgres", "-D", data, "-h", "127.0.0.1", *options]
