@@ -140,7 +140,11 @@ class User(AbstractUser):
     def reactivate(self) -> None:
         """Let this user log in again; old sessions and tokens stay ended."""
         self.is_active = True
-        self.save(update_fields=["is_active"])
+        with transaction.atomic():
+            self.save(update_fields=["is_active"])
+            # A login that was under way when the user was deactivated may have left one.
+            self.session_set.all().delete()
+            self.tokens.all().delete()
         audit.record("reactivation", self.pk)
 
     def end_sessions(self, but: str | None = None) -> None:

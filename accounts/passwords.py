@@ -123,7 +123,7 @@ def _send_reset(address: str) -> None:
     try:
         user = User.objects.filter(email__lower=address, is_active=True).first()
         audit.record("password_reset_asked", user.pk if user else None)
-        if user is None:
+        if user is None or not user.has_usable_password():
             return
         uid = urlsafe_base64_encode(force_bytes(user.pk))
         token = default_token_generator.make_token(user)

@@ -138,7 +138,10 @@ def end_session(request: UserRequest, session_id: int) -> dict[str, str]:
     ended = next((s for s in request.auth.session_set.all() if s.public_id == session_id), None)
     if ended is None:
         raise NotFound
-    ended.end()
+    if ended.session_key == request.session.session_key:
+        auth.logout(request)
+    else:
+        ended.end()
     return {"message": "The session has ended"}
 
 

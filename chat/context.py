@@ -85,6 +85,18 @@ class Turn:
         return reply.prompt_tokens + answer
 
 
+def require_fit(text: str, window: int) -> None:
+    """Raise `ApiError` where `text` would not fit the window even alone; sizing it takes time."""
+    excess = estimate(text) - window
+    if excess > 0:
+        raise too_long(f"The message is about {excess} tokens too long for the model's window.")
+
+
+def too_long(problem: str) -> ApiError:
+    """Return the error of a message that does not fit."""
+    return ApiError(problem, fields={"message": [problem]})
+
+
 def plan(thread: Thread, path: Sequence[Message], text: str, window: int) -> Context:
     """Return what the model is to see, when `text` is said after the messages of `path`.
 
@@ -97,11 +109,10 @@ def plan(thread: Thread, path: Sequence[Message], text: str, window: int) -> Con
     new = estimate(asked["content"])
     least = front_size(thread) + new
     if least > budget:
-        problem = (
+        raise too_long(
             f"With the system prompt, the message is about {least - budget} tokens too long for "
             f"the model's window of {num_ctx}."
         )
-        raise ApiError(problem, fields={"message": [problem]})
 
     kept = since_start(path, thread, num_ctx)
     tokens = counted(kept, thread, num_ctx) + new
@@ -109,9 +120,10 @@ def plan(thread: Thread, path: Sequence[Message], text: str, window: int) -> Con
         sizes = turn_sizes(kept, thread.model)
         # Where a long answer takes half of the window, there must be room to grow all the same.
         goal = max(least, min(num_ctx // 2, budget * 2 // 3))
-        while least + sum(sizes) > goal:
-            del kept[0], sizes[0]
         tokens = least + sum(sizes)
+        while tokens > goal:
+            tokens -= sizes.pop(0)
+            del kept[0]
 
     system = defused(thread.effective_system_prompt)
     messages = [Prompt(role="system", content=system)] if system else []

@@ -16,8 +16,12 @@ class ReplyInterrupted(ApiError):
 class ReplyFailed(ApiError):
     """The model failed in the middle of the reply."""
 
-    status, code = 503, "model_unavailable"
     message = "The model stopped in the middle of the reply; what was written is kept."
+
+    def __init__(self, code: str) -> None:
+        super().__init__()
+        self.code = code
+        self.status = 504 if code == "model_timeout" else 503
 
 
 class Start(NamedTuple):
@@ -74,8 +78,7 @@ def last_event(reply: Message, error: ApiError | None = None) -> End | Failure:
     if reply.status == Status.INTERRUPTED:
         error = ReplyInterrupted()
     elif reply.status == Status.FAILED and error is None:
-        error = ReplyFailed()
-        error.code = reply.error_code
+        error = ReplyFailed(reply.error_code)
     if error is None or reply.status in (Status.COMPLETE, Status.STOPPED):
         return End(reply.status, reply.usage)
     return Failure(error)

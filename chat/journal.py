@@ -132,6 +132,8 @@ def begin(draft: Draft, window: int) -> Begun | int:
         if thread.messages.settle():
             raise ReplyInProgress
         path = thread.path_to(parent_of(draft, thread))
+        if path and path[-1].may_grow:  # stopped, and its last words are still on their way
+            raise ReplyInProgress
         planned = context.plan(thread, path, draft.text, window)
 
         now = timezone.now()

@@ -269,8 +269,11 @@ async def chat(
 
 
 def storable(text: str | None) -> str:
-    """Return a piece of text without the one character that PostgreSQL cannot store."""
-    return text.replace("\0", "\ufffd") if text else ""
+    """Return a piece of text without what cannot be stored: NUL, and halves of a surrogate pair."""
+    if not text:
+        return ""
+    text = text.replace("\0", "\ufffd")
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 async def version() -> str:

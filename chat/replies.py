@@ -10,6 +10,7 @@ from django.db import IntegrityError
 from django.db.models import Q, QuerySet
 
 from chat import journal, live, llm, titles
+from chat.context import require_fit
 from chat.events import Beat, Delta, Event, Failure, Start, Thought, last_event
 from chat.journal import Draft, ReplyInProgress
 from chat.live import BEAT_SECONDS, FOLLOWED_SECONDS, ServerEnds, in_database
@@ -28,6 +29,9 @@ async def send(draft: Draft, thread: Thread) -> int:
     if live.is_draining():
         raise ServerEnds
     window = min(await llm.context_length(thread.model), settings.CHAT_CONTEXT_WINDOW_MAX)
+    if len(draft.text) > window:
+        # Before the transaction, which would hold up all others while a megabyte is sized.
+        await in_database(require_fit, draft.text, window)
     # A task of its own: when the client leaves at this moment, the reply that was stored must be
     # written all the same. And a context of its own, since the reply outlives the request's.
     context = contextvars.Context()

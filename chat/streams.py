@@ -33,7 +33,7 @@ async def respond(
 
     Plain text begins with the first token, so a failure before it is raised as its `ApiError`.
     """
-    form = request.get_preferred_type([PLAIN_TEXT, EVENT_STREAM, NDJSON])
+    form = preferred_form(request)
     if form == EVENT_STREAM:
         content = server_sent_events(events)
     elif form == NDJSON:
@@ -43,6 +43,17 @@ async def respond(
         form = f"{PLAIN_TEXT}; charset=utf-8"
     headers = {**HEADERS, "Reply-Id": str(reply_id)}
     return StreamingHttpResponse(content, content_type=form, headers=headers)
+
+
+def preferred_form(request: HttpRequest) -> str:
+    """Return the form that `Accept` prefers, whatever parameters it adds; plain text for others."""
+    for accepted in request.accepted_types:
+        name = f"{accepted.main_type}/{accepted.sub_type}"
+        if name in (PLAIN_TEXT, EVENT_STREAM, NDJSON):
+            return name
+        if name in ("*/*", "text/*"):
+            break
+    return PLAIN_TEXT
 
 
 def offset_of(last_event_id: str) -> int:

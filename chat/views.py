@@ -68,12 +68,10 @@ async def change_thread(
     request: UserRequest, thread_id: int, body: schemas.ThreadSettings = NO_SETTINGS
 ) -> Thread:
     """Change what is named of a thread."""
-    thread = await aget_object_or_404(request.auth.threads, pk=thread_id)
-    changes = await checked(body)
-    for name, value in changes.items():
-        setattr(thread, name, value)
-    await thread.asave(update_fields=list(changes))
-    return thread
+    await aget_object_or_404(request.auth.threads, pk=thread_id)
+    if changes := await checked(body):
+        await request.auth.threads.filter(pk=thread_id).aupdate(**changes)
+    return await aget_object_or_404(request.auth.threads, pk=thread_id)
 
 
 @router.api_operation(

@@ -13,6 +13,7 @@ from asgiref.sync import markcoroutinefunction, sync_to_async
 from django.conf import settings
 from django.contrib.auth.middleware import AuthenticationMiddleware
 from django.contrib.messages.middleware import MessageMiddleware
+from django.contrib.sessions.exceptions import SessionInterrupted
 from django.contrib.sessions.middleware import SessionMiddleware
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
@@ -22,7 +23,7 @@ from django.middleware.security import SecurityMiddleware
 from django.utils.deprecation import MiddlewareMixin
 from whitenoise.middleware import WhiteNoiseMiddleware
 
-from llama_chatbot.errors import ApiError, CrossOrigin, TooLarge, of_status
+from llama_chatbot.errors import ApiError, CrossOrigin, NotAuthenticated, TooLarge, of_status
 from llama_chatbot.logs import current_request
 
 View = Callable[[HttpRequest], Awaitable[HttpResponseBase]]
@@ -214,5 +215,8 @@ class Sessions(SessionMiddleware):
         self.process_request(request)
         response = cast(HttpResponse, await cast(View, self.get_response)(request))
         if request.session.modified:
-            return await sync_to_async(self.process_response)(request, response)
+            try:
+                return await sync_to_async(self.process_response)(request, response)
+            except SessionInterrupted:  # ended elsewhere while this request ran
+                return NotAuthenticated().response()
         return self.process_response(request, response)

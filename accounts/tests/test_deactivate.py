@@ -67,3 +67,13 @@ def test_it_does_not_know_everybody(staff: Caller, bob: Caller, name: str) -> No
 
 def test_it_refuses_a_name_with_nul(staff: Caller) -> None:
     error_of(staff.post("/auth/deactivate/b%00b/"), 400, "invalid")
+
+
+def test_a_login_that_was_under_way_does_not_outlive_a_reactivation(bob: Caller) -> None:
+    assert bob.user
+    bob.user.deactivate()
+    late = Caller(str(bob.base_url), bob.user)
+
+    bob.user.reactivate()
+
+    assert not is_logged_in(late)

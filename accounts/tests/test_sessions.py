@@ -108,3 +108,14 @@ def test_it_does_not_end_somebody_elses(ann: Caller, bob: Caller) -> None:
     error_of(ann.delete(f"/auth/sessions/{theirs['id']}/"), 404, "not_found")
 
     assert is_logged_in(bob)
+
+
+def test_the_session_that_asks_can_end_itself(ann: Caller) -> None:
+    ann = Caller(str(ann.base_url), ann.user, last_seen_at=long_ago())
+    sessions = ann.get("/auth/sessions/").json()["sessions"]
+    (this,) = [session["id"] for session in sessions if session["current"]]
+
+    answer = ann.delete(f"/auth/sessions/{this}/")
+
+    assert answer.status_code == 200
+    assert not is_logged_in(ann)

@@ -34,6 +34,25 @@ def test_it_is_plain_text_unless_something_else_is_asked_for(
     assert answer.headers["Reply-Id"] == str(reply_of(thread).pk)
 
 
+@pytest.mark.parametrize("accept", ["text/event-stream; charset=utf-8", "text/event-stream;q=0.9"])
+def test_parameters_of_a_form_do_not_matter(ann: Caller, accept: str) -> None:
+    answer = ann.say(ann.thread(), headers={"Accept": accept})
+
+    assert answer.headers["Content-Type"] == "text/event-stream"
+
+
+def test_half_a_surrogate_pair_from_the_model_is_replaced(
+    ann: Caller, ollama: ScriptedOllama
+) -> None:
+    thread = ann.thread()
+    ollama.script = Script(["half \ud83d", " of it"])
+
+    answer = ann.say(thread)
+
+    assert answer.text == "half ? of it"
+    assert (reply_of(thread).content, reply_of(thread).status) == ("half ? of it", "complete")
+
+
 def test_server_sent_events_tell_the_start_each_piece_and_the_end(ann: Caller) -> None:
     thread = ann.thread()
 

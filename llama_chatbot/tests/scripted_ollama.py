@@ -436,7 +436,7 @@ class ScriptedOllama:
                 chat.tokens_sent += 1
             if streams:
                 response = response or await _ndjson(request)
-                await response.write(line.encode())
+                await response.write(line.encode("utf-8", "backslashreplace"))  # as JSON escapes
         if hold_at == len(script.tokens):
             await self._hold(chat)
         await self._awake.wait()
