@@ -9,11 +9,11 @@ import json
 import os
 import sys
 from http.client import HTTPResponse
-from urllib.error import HTTPError
+from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
 SERVER = os.environ.get("LLAMA_SERVER", "http://127.0.0.1:8000")
-TOKEN = os.environ["LLAMA_TOKEN"]
+TOKEN = os.environ.get("LLAMA_TOKEN") or sys.exit("Set LLAMA_TOKEN to a token of yours.")
 
 
 def post(path: str, body: dict[str, object] | None = None) -> HTTPResponse:
@@ -24,6 +24,8 @@ def post(path: str, body: dict[str, object] | None = None) -> HTTPResponse:
         response: HTTPResponse = urlopen(Request(SERVER + path, data, headers))  # noqa: S310  # nosec B310
     except HTTPError as error:
         sys.exit(json.load(error)["error"])
+    except URLError as error:
+        sys.exit(f"{SERVER} cannot be reached: {error.reason}")
     return response
 
 
@@ -33,3 +35,4 @@ with post(f"/chat/streaming-response/{thread_id}/", {"message": message}) as rep
     while piece := reply.read1():
         sys.stdout.buffer.write(piece)
         sys.stdout.flush()
+print()

@@ -82,7 +82,10 @@ def answer_invalid_request(request: HttpRequest, error: ValidationError) -> Http
         # loc is ("body", parameter, field, …) for a body and ("query", field) for a query.
         source, *path = map(str, problem["loc"])
         name = ".".join(path[1:] if source == "body" else path) or source
-        fields.setdefault(name, []).append(problem["msg"])
+        # Pydantic's own words for this one name our class.
+        not_an_object = problem["type"] in ("model_type", "model_attributes_type")
+        said = "This must be a JSON object." if not_an_object else problem["msg"]
+        fields.setdefault(name, []).append(said)
     return ApiError("Some fields are not valid.", fields=fields).response()
 
 

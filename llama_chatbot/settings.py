@@ -28,7 +28,8 @@ def read(parse: Callable[..., Any], name: str, *args: Any, **kwargs: Any) -> Any
     try:
         return parse(name, *args, **kwargs)
     except EnvError as error:
-        sys.exit(f"Cannot start, the setting {name} is wrong: {error}")
+        reason = str(error).removeprefix(f'Environment variable "{name}" invalid: ').strip("[]'\"")
+        sys.exit(f"Cannot start, the setting {name} is wrong: {reason}")
     except ValueError:  # its text may hold the value, which may be a secret
         sys.exit(f"Cannot start, the setting {name} is wrong: it cannot be parsed")
 

@@ -28,7 +28,8 @@ class Options(Body):
     """Sampling options, with Ollama's defaults; null means the default."""
 
     num_ctx: int = 0
-    num_predict: int = -1
+    # Ollama's own default is no limit, with which this model can go on for minutes.
+    num_predict: int = 512
     temperature: float = 0.8
     seed: int = -1
     stop: list[str] = Field(default_factory=list)
