@@ -8,7 +8,7 @@ from ninja import Schema
 from pydantic import Field
 
 from chat.models import Message, Thread
-from llama_chatbot.schemas import Body, NotBlank, Text
+from llama_chatbot.schemas import Answer, Body, NotBlank, Text
 
 Title = Annotated[NotBlank, Field(max_length=Thread.TITLE_LENGTH)]
 ModelName = Annotated[NotBlank, Field(max_length=200)]
@@ -92,7 +92,7 @@ class Period(Schema):
     days: Annotated[int, Field(ge=1, le=366)] = 30
 
 
-class ThreadOut(Schema):
+class ThreadOut(Answer):
     id: int
     title: str
     model: str

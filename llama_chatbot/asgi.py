@@ -8,7 +8,6 @@ lifespan events.
 import asyncio
 import os
 import signal
-import sys
 import threading
 from concurrent.futures import Executor, ThreadPoolExecutor
 from types import FrameType
@@ -30,10 +29,6 @@ django_application = get_asgi_application()
 
 from chat import live, llm  # noqa: E402 - needs Django to be set up
 from chat.streams import StreamAborted  # noqa: E402
-
-# Sixteen threads of Python share one lock with the event loop: at the interpreter's 5 ms a turn a
-# burst of sends made the loop wait for 40 ms at each.
-sys.setswitchinterval(0.0005)
 
 MAX_BODY_BYTES = 1024 * 1024
 THREADS = 16

@@ -24,6 +24,15 @@ Text = Annotated[str, AfterValidator(without_nul)]
 NotBlank = Annotated[Text, AfterValidator(not_blank)]
 
 
+class Answer(BaseModel):
+    """What a list has many of: read off the model's attributes by pydantic itself.
+
+    Ninja's own Schema asks for each through Python, which takes ten times as long.
+    """
+
+    model_config = ConfigDict(from_attributes=True)
+
+
 class Body(BaseModel):
     """A request body: exactly these fields, of exactly these types."""
 
