@@ -9,7 +9,7 @@ import pytest
 from conftest import StartServer
 from llama_chatbot.tests.people import Caller, create_session, long_ago
 from llama_chatbot.tests.routes import Route, routes
-from llama_chatbot.tests.scripted_ollama import ScriptedOllama
+from llama_chatbot.tests.scripted_ollama import Script, ScriptedOllama
 
 WITH_BODY = ("POST", "PUT", "PATCH")
 JSON = {"Content-Type": "application/json"}
@@ -143,8 +143,8 @@ def test_too_many_calls(start_server: StartServer, ann: Caller) -> None:
             assert int(answer.headers["Retry-After"]) > 0
 
 
-def test_a_model_that_is_away(ann: Caller, ollama: ScriptedOllama) -> None:
-    ollama.stop()
+def test_a_model_that_fails(ann: Caller, ollama: ScriptedOllama) -> None:
+    ollama.script = Script(status=500)
 
     for kind in ("response", "streaming-response"):
         answer = ann.post(f"/chat/{kind}/{ann.thread().pk}/", json={"message": "x"})
