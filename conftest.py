@@ -52,6 +52,7 @@ def running_ollama() -> Iterator[ScriptedOllama]:
 @pytest.fixture
 def ollama(running_ollama: ScriptedOllama) -> Iterator[ScriptedOllama]:
     """A scripted Ollama that echoes, until the test gives it another script."""
+    models = dict(running_ollama.models)
     yield running_ollama
     running_ollama.hang_everything = False
     if not running_ollama.is_running:
@@ -61,6 +62,7 @@ def ollama(running_ollama: ScriptedOllama) -> Iterator[ScriptedOllama]:
     running_ollama.script = echo
     running_ollama.scripts.clear()
     running_ollama.chats.clear()
+    running_ollama.models = models
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 """GET /chat/models/: the models to choose from."""
 
 import socket
+from collections.abc import Iterator
 
 import pytest
 from django.core.cache.backends.base import BaseCache
@@ -17,11 +18,12 @@ URL = "/chat/models/"
 
 
 @pytest.fixture
-def cache(memcached: Memcached, ollama: ScriptedOllama) -> BaseCache:
-    """The cache of the servers, that does not know Ollama's models at first."""
+def cache(memcached: Memcached, ollama: ScriptedOllama) -> Iterator[BaseCache]:
+    """The cache of the servers, that knows Ollama's models neither at first nor afterwards."""
     cache = PooledPyLibMCCache(memcached.location, {})
     cache.delete(llm.MODELS_CACHE_KEY)
-    return cache
+    yield cache
+    cache.delete(llm.MODELS_CACHE_KEY)
 
 
 def names(caller: Caller) -> list[str]:
@@ -52,13 +54,11 @@ def test_the_list_is_remembered_for_thirty_seconds(
 ) -> None:
     known = names(ann)
     ollama.models["new:latest"] = ModelInfo()
-    try:
-        assert names(ann) == known
-        assert 20 < seconds_left(memcached, cache.make_key(llm.MODELS_CACHE_KEY)) <= 30
-        cache.delete(llm.MODELS_CACHE_KEY)
-        assert names(ann) == [*known, "new:latest"]
-    finally:
-        del ollama.models["new:latest"]
+
+    assert names(ann) == known
+    assert 20 < seconds_left(memcached, cache.make_key(llm.MODELS_CACHE_KEY)) <= 30
+    cache.delete(llm.MODELS_CACHE_KEY)
+    assert names(ann) == [*known, "new:latest"]
 
 
 def seconds_left(memcached: Memcached, key: str) -> int:
@@ -75,11 +75,8 @@ def test_a_model_pulled_meanwhile_can_be_chosen_at_once(
 ) -> None:
     assert "new:latest" not in names(ann)
     ollama.models["new:latest"] = ModelInfo()
-    try:
-        answer = ann.post("/chat/threads/new/", json={"model": "new"})
-    finally:
-        del ollama.models["new:latest"]
-        cache.delete(llm.MODELS_CACHE_KEY)
+
+    answer = ann.post("/chat/threads/new/", json={"model": "new"})
 
     assert answer.status_code == 201
 
