@@ -18,6 +18,7 @@ from django.utils.html import format_html, format_html_join
 from accounts import passwords, sessions
 from accounts.models import Token, User
 from llama_chatbot import audit, ratelimit
+from llama_chatbot.admin import CountedDeletion
 
 RIGHTS = ("is_staff", "is_superuser", "groups", "user_permissions")
 
@@ -63,7 +64,7 @@ class TokenInline(admin.TabularInline):  # type: ignore[type-arg]
 
 
 @admin.register(User)
-class UserAdmin(DjangoUserAdmin):  # type: ignore[type-arg]
+class UserAdmin(CountedDeletion, DjangoUserAdmin):  # type: ignore[type-arg]
     """Users: who they are, where they are logged in, what they have and what they may."""
 
     list_display = (
@@ -80,11 +81,18 @@ class UserAdmin(DjangoUserAdmin):  # type: ignore[type-arg]
     inlines = (TokenInline,)
     actions = ("deactivate", "reactivate")
     fieldsets = (
-        (None, {"fields": ("username", "email", "password", "is_active", "daily_tokens")}),
-        ("Activity", {"fields": ("last_login", "date_joined", "conversations", "logins")}),
+        (None, {"fields": ("username", "email", "password", "daily_tokens")}),
+        (
+            "Activity",
+            {
+                "fields": ("is_active", "last_login", "date_joined", "conversations", "logins"),
+                "description": "To deactivate or reactivate somebody, choose them in the list of "
+                "users: the action there asks for the reason.",
+            },
+        ),
         ("Rights", {"fields": RIGHTS}),
     )
-    readonly_fields = ("last_login", "date_joined", "conversations", "logins")
+    readonly_fields = ("is_active", "last_login", "date_joined", "conversations", "logins")
     add_fieldsets = (
         (None, {"fields": ("username", "email", "usable_password", "password1", "password2")}),
     )
@@ -134,21 +142,15 @@ class UserAdmin(DjangoUserAdmin):  # type: ignore[type-arg]
         return is_ordinary or request.user.is_superuser or request.user == user
 
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> Any:
-        """Leave the rights to superusers; nobody deactivates themselves."""
-        fields = [*super().get_readonly_fields(request, obj)]
-        if not request.user.is_superuser:
-            fields += RIGHTS
-        if obj == request.user:
-            fields += ["is_active"]
-        return fields
+        """Leave the rights to superusers."""
+        rights = () if request.user.is_superuser else RIGHTS
+        return (*super().get_readonly_fields(request, obj), *rights)
 
     # --- What is done ----------------------------------------------------------------------------
 
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
-        """Save; somebody who is made inactive here loses their sessions and tokens as well."""
+        """Save, and note another address in the audit log."""
         super().save_model(request, obj, form, change)
-        if "is_active" in form.changed_data:
-            obj.reactivate() if obj.is_active else obj.deactivate()
         if change and "email" in form.changed_data:
             audit.record("email_changed", obj.pk)
 

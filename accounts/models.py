@@ -16,6 +16,7 @@ from django.db.models.functions import Lower
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 
+from accounts import mail
 from accounts.signals import access_ended
 from llama_chatbot import audit
 from llama_chatbot.errors import ApiError
@@ -62,12 +63,7 @@ class UserManager(DjangoUserManager["User"]):
             raise ValidationError(problems)
 
         user.set_password(password)
-        try:
-            with transaction.atomic():
-                user.save()
-        except IntegrityError:  # somebody has taken the name since it was checked
-            user.full_clean(exclude=["password"])
-            raise
+        user.save_unless_taken()
         audit.record("registration", user.pk)
         return user
 
@@ -122,6 +118,24 @@ class User(AbstractUser):
         super().save(*args, **kwargs)
         if has_new_password:
             audit.record("password_changed", self.pk)
+
+    def save_unless_taken(self, update_fields: list[str] | None = None) -> None:
+        """Save; raises `ValidationError` where somebody has taken the name since it was checked."""
+        try:
+            with transaction.atomic():
+                self.save(update_fields=update_fields)
+        except IntegrityError:
+            self.full_clean(exclude=["password"])
+            raise
+
+    def change_email(self, email: str) -> None:
+        """Take another address; the one before is told. Raises `ValidationError`."""
+        before, self.email = self.email, User.objects.normalize_email(email)
+        self.full_clean(exclude=["password"])
+        self.save_unless_taken(["email"])
+        audit.record("email_changed", self.pk)
+        context = {"username": self.username, "email": self.email}
+        mail.later(mail.send, before, "Your e-mail address", "email_changed.txt", context)
 
     def may_deactivate(self, user: "User") -> bool:
         """Tell whether this member of the staff may: never themselves, nor somebody above them."""

@@ -1,33 +1,21 @@
 """Proving who somebody is: passwords, and the e-mail for a forgotten one."""
 
-import logging
-from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
-
 from django.conf import settings
 from django.contrib import auth
 from django.contrib.auth.hashers import check_password
 from django.contrib.auth.password_validation import validate_password
 from django.contrib.auth.tokens import default_token_generator
 from django.core.exceptions import ValidationError
-from django.core.mail import send_mail
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest
-from django.template.loader import render_to_string
 from django.utils.encoding import force_bytes
 from django.utils.http import urlsafe_base64_decode, urlsafe_base64_encode
 
-from accounts import sessions
+from accounts import mail, sessions
 from accounts.models import User
 from llama_chatbot import audit, ratelimit
 from llama_chatbot.errors import ApiError
-
-logger = logging.getLogger(__name__)
-
-# Mail is sent beside the request, so that its time does not tell whether there is an account.
-# The interpreter waits for these threads at its end: no mail is lost by a restart.
-outbox = ThreadPoolExecutor(max_workers=2, thread_name_prefix="outbox")
 
 
 def authenticate(request: HttpRequest, name: str, password: str) -> User:
@@ -116,26 +104,19 @@ def send_reset(request: HttpRequest, email: str) -> None:
     """
     address = email.strip().lower()
     ratelimit.count(request, "password_reset", f"to:{address}", needs_cache=True)
-    outbox.submit(copy_context().run, _send_reset, address)
+    mail.later(_send_reset, address)
 
 
 def _send_reset(address: str) -> None:
-    try:
-        user = User.objects.filter(email__lower=address, is_active=True).first()
-        audit.record("password_reset_asked", user.pk if user else None)
-        if user is None or not user.has_usable_password():
-            return
-        uid = urlsafe_base64_encode(force_bytes(user.pk))
-        token = default_token_generator.make_token(user)
-        link = settings.PASSWORD_RESET_URL.format(uid=uid, token=token)
-        context = {"user": user, "uid": uid, "token": token, "link": link}
-        text = render_to_string("accounts/password_reset.txt", context)
-        send_mail("Your new password", text, None, [user.email])
-    except Exception:
-        # Nobody waits for this thread's result, so what is not logged here is lost.
-        logger.exception("A password reset could not be mailed")
-    finally:
-        connection.close()
+    user = User.objects.filter(email__lower=address, is_active=True).first()
+    audit.record("password_reset_asked", user.pk if user else None)
+    if user is None or not user.has_usable_password():
+        return
+    uid = urlsafe_base64_encode(force_bytes(user.pk))
+    token = default_token_generator.make_token(user)
+    link = settings.PASSWORD_RESET_URL.format(uid=uid, token=token)
+    context = {"user": user, "uid": uid, "token": token, "link": link}
+    mail.send(user.email, "Your new password", "password_reset.txt", context)
 
 
 def reset(uid: str, token: str, password: str) -> None:

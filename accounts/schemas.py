@@ -9,11 +9,12 @@ from pydantic import Field
 from llama_chatbot.schemas import Body, NotBlank, Text
 
 Password = Annotated[Text, Field(max_length=128)]
+Email = Annotated[Text, Field(max_length=254)]
 
 
 class Registration(Body):
     username: Annotated[Text, Field(max_length=150)]
-    email: Annotated[Text, Field(max_length=254)]
+    email: Email
     password: Password
 
 
@@ -33,8 +34,12 @@ class PasswordChange(Body):
     new_password: Password
 
 
+class EmailChange(Confirmation):
+    email: Email
+
+
 class PasswordReset(Body):
-    email: Annotated[Text, Field(max_length=254)]
+    email: Email
 
 
 class PasswordResetConfirmation(Body):

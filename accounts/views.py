@@ -13,6 +13,7 @@ from accounts.models import Token, User
 from accounts.schemas import (
     Confirmation,
     Credentials,
+    EmailChange,
     NewToken,
     PasswordChange,
     PasswordReset,
@@ -98,6 +99,15 @@ def change_password(request: UserRequest, body: PasswordChange) -> dict[str, str
     """Set a new password; the user's other sessions end."""
     passwords.change(request, request.auth, body.old_password, body.new_password)
     return {"message": "Password changed successfully"}
+
+
+@router.post("/email/change/", response=Said)
+@rate_limit("register")  # as registration, it tells which addresses are taken
+def change_email(request: UserRequest, body: EmailChange) -> dict[str, str]:
+    """Take another e-mail address; the one before gets a mail that says so."""
+    passwords.confirm(request, request.auth, body.password)
+    request.auth.change_email(body.email)
+    return {"message": "E-mail address changed successfully"}
 
 
 @router.post("/password/reset/", auth=None, response=Said)

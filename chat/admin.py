@@ -16,6 +16,7 @@ from django.utils.text import Truncator
 
 from chat import replies
 from chat.models import Message, Thread, Usage
+from llama_chatbot.admin import CountedDeletion
 
 
 class ViewOnly:
@@ -31,7 +32,7 @@ class ViewOnly:
 
 
 @admin.register(Thread)
-class ThreadAdmin(ViewOnly, admin.ModelAdmin):  # type: ignore[type-arg]
+class ThreadAdmin(ViewOnly, CountedDeletion):
     """Threads, with how much there is in them."""
 
     list_display = ("__str__", "user", "model", "number_of_messages", "created_at", "updated_at")
@@ -102,6 +103,10 @@ class MessageAdmin(ViewOnly, admin.ModelAdmin):  # type: ignore[type-arg]
         "completion_tokens",
         "duration_ms",
     )
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Nobody deletes any: all that follow one hang on it, and go with their thread."""
+        return False
 
     @admin.display
     def user(self, message: Message) -> str:

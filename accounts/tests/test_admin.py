@@ -212,18 +212,18 @@ def test_without_a_reason_it_asks_again(root: Browser, ann: Caller) -> None:
     assert is_logged_in(ann)
 
 
-def test_it_deactivates_by_the_form_just_so(root: Browser, ann: Caller) -> None:
+def test_the_form_deactivates_nobody_since_it_asks_for_no_reason(
+    root: Browser, ann: Caller
+) -> None:
     assert ann.user
-    token_of(ann)
+    ann.user.deactivate()
+    bob = create_user("bob")
 
-    answer = change(root, ann.user, is_active=None)
+    change(root, ann.user, is_active="on")
+    change(root, bob, is_active=None)
 
-    assert answer.status_code == 302
-    ann.user.refresh_from_db()
-    assert not ann.user.is_active
-    assert not ann.user.session_set.exists()
-    assert not ann.user.tokens.exists()
-    assert LogEntry.objects.get().object_id == str(ann.user.pk)
+    assert not User.objects.get(pk=ann.user.pk).is_active
+    assert User.objects.get(pk=bob.pk).is_active
 
 
 def test_it_changes_the_address_and_the_daily_tokens(
@@ -283,6 +283,42 @@ def test_it_deletes_users_with_all_they_have(root: Browser, ann: Caller, bob: Ca
     assert LogEntry.objects.count() == 2
 
 
+def test_a_long_thread_goes_alone_or_with_its_user_but_not_by_the_message(
+    root: Browser, ann: Caller
+) -> None:
+    def long_thread() -> Thread:
+        thread, parent = ann.thread(), None
+        for _ in range(1_100):  # deeper than Python's stack
+            parent = Message.objects.create(thread=thread, sender="user", parent=parent)
+        return thread
+
+    threads = [long_thread(), long_thread()]
+    message = f"/admin/chat/message/{threads[0].messages.earliest('pk').pk}"
+    paths = [f"/admin/chat/thread/{threads[0].pk}", f"{USERS}{ann.user.pk}"]  # type: ignore[union-attr]
+
+    assert f"{message}/delete/" not in root.get(f"{message}/change/").text
+    assert "delete_selected" not in root.get("/admin/chat/message/").text
+    error_of(root.post(f"{message}/delete/", data={"post": "yes"}), 403, "forbidden")
+    for path, number in zip(paths, (1_100, 1_100), strict=True):
+        assert f"Messages: {number}" in root.get(f"{path}/delete/").text
+        assert root.post(f"{path}/delete/", data={"post": "yes"}).status_code == 302
+    assert not Message.objects.exists()
+    assert User.objects.get() == root.user
+
+
+def test_whoever_deletes_a_user_must_be_allowed_to_delete_all_they_have(
+    operator: Browser, ann: Caller
+) -> None:
+    ann.thread()
+    path = f"{USERS}{ann.user.pk}/delete/"  # type: ignore[union-attr]
+
+    page = operator.get(path).text
+    error_of(operator.post(path, data={"post": "yes"}), 403, "forbidden")
+
+    assert "Cannot delete user" in page
+    assert Thread.objects.exists()
+
+
 # --- Who may do what ----------------------------------------------------------------------------
 
 
@@ -335,7 +371,6 @@ def test_nobody_deactivates_themselves_there(operator: Browser, root: Browser) -
 
     act(operator, "deactivate", root.user, operator.user, reason="to be alone")
     act(root, "deactivate", root.user, reason="to be alone")
-    change(root, root.user, is_active=None)
 
     assert User.objects.filter(is_active=True).count() == 2
     assert not LogEntry.objects.filter(change_message__contains="alone").exists()

@@ -1,17 +1,9 @@
 """DELETE /auth/delete/: the end of an account."""
 
-import pytest
-
 from accounts.models import Session, Token, User
 from accounts.tests.tools import at_once, error_of, is_logged_in, token_of
 from chat.models import Thread
-from llama_chatbot.tests.people import PASSWORD, Caller, long_ago
-
-
-@pytest.fixture
-def old(ann: Caller) -> Caller:
-    """Ann, whose login is an hour old."""
-    return Caller(str(ann.base_url), ann.user, password_at=long_ago())
+from llama_chatbot.tests.people import PASSWORD, Caller
 
 
 def test_it_deletes_the_account_with_all_that_belongs_to_it(ann: Caller, bob: Caller) -> None:

@@ -80,6 +80,7 @@ def test_it_opens_every_chat_call_the_status_and_the_usage(script: Caller, ann: 
         ("DELETE", "/auth/delete/"),
         ("POST", "/auth/deactivate/ann/"),
         ("POST", "/auth/password/change/"),
+        ("POST", "/auth/email/change/"),
         ("GET", "/auth/sessions/"),
         ("DELETE", "/auth/sessions/"),
         ("DELETE", "/auth/sessions/1/"),

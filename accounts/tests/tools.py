@@ -1,4 +1,4 @@
-"""What the tests of accounts share: errors, cookies, the audit log, and doing things at once."""
+"""What the tests of accounts share: errors, cookies, mail, the audit log, things at once."""
 
 import json
 from collections.abc import Callable
@@ -9,10 +9,12 @@ from typing import Any
 from uuid import uuid4
 
 import httpx
+from aiosmtpd.controller import Controller
+from aiosmtpd.handlers import Message as MessageHandler
 
 from accounts.models import Token
 from llama_chatbot.tests.people import Caller
-from llama_chatbot.tests.processes import Server, wait_until
+from llama_chatbot.tests.processes import Server, free_port, wait_until
 
 
 def error_of(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
@@ -62,6 +64,21 @@ def at_once(*calls: Callable[[], httpx.Response]) -> list[httpx.Response]:
 
     with ThreadPoolExecutor(len(calls)) as threads:
         return sorted(threads.map(call, calls), key=lambda answer: answer.status_code)
+
+
+class Mailbox(MessageHandler):
+    """A real SMTP server, that keeps what it is sent."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mails: list[Any] = []
+        port = free_port()
+        self.url = f"smtp://127.0.0.1:{port}"
+        self.controller = Controller(self, hostname="127.0.0.1", port=port)
+
+    def handle_message(self, message: Any) -> None:
+        """Keep a mail."""
+        self.mails.append(message)
 
 
 class Audit:

@@ -116,6 +116,7 @@ def test_too_many_calls(start_server: StartServer, ann: Caller) -> None:
         "/auth/register/": {"username": "x", "email": "x", "password": "x"},
         "/auth/login/": {"username": "x", "password": "x"},
         "/auth/password/change/": {"old_password": "x", "new_password": "x"},
+        "/auth/email/change/": {"email": "x"},
         "/auth/password/reset/": {"email": "x"},
         "/auth/password/reset/confirm/": {"uid": "x", "token": "x", "new_password": "x"},
         "/auth/tokens/": {"name": "x", "days": 1},

@@ -41,6 +41,7 @@ RULES = {
     "POST /auth/password/change/": Rule(
         200, body={"old_password": PASSWORD, "new_password": "an0ther-horse"}
     ),
+    "POST /auth/email/change/": Rule(400, body={"email": "ANN@example.com"}),
     "POST /auth/password/reset/": Rule(200, 200, {"email": "ann@example.com"}),
     "POST /auth/password/reset/confirm/": Rule(
         400, 400, {"uid": "MQ", "token": "x", "new_password": "an0ther-horse"}

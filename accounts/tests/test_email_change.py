@@ -1,0 +1,87 @@
+"""POST /auth/email/change/: another e-mail address."""
+
+from typing import Any
+
+import pytest
+
+from accounts.models import User
+from accounts.tests.tools import Audit, Mailbox, at_once, error_of, is_logged_in, log_in
+from conftest import StartServer
+from llama_chatbot.tests.people import PASSWORD, Caller, create_user
+from llama_chatbot.tests.processes import Server, wait_until
+
+
+def change(caller: Caller, email: str, **fields: str) -> Any:
+    return caller.post("/auth/email/change/", json={"email": email, **fields})
+
+
+def test_it_changes_the_address_and_tells_the_old_one(
+    start_server: StartServer, mailbox: Mailbox
+) -> None:
+    server = start_server(EMAIL_URL=mailbox.url)
+    ann = Caller(server.url, create_user("ann"))
+
+    answer = change(ann, " Ann@NEW.example.org")
+
+    assert answer.status_code == 200
+    assert answer.json() == {"message": "E-mail address changed successfully"}
+    assert User.objects.get().email == "Ann@new.example.org"
+    assert is_logged_in(ann)
+    assert log_in(server.url, "ann@new.example.org", PASSWORD)
+    wait_until(lambda: mailbox.mails, timeout=10)
+    (mail,) = mailbox.mails
+    assert mail["To"] == "ann@example.com"
+    assert "is now Ann@new.example.org" in str(mail.get_payload())
+
+
+def test_the_old_address_is_free_for_somebody_else(ann: Caller, bob: Caller) -> None:
+    change(ann, "new@example.com")
+
+    assert change(bob, "ann@example.com").status_code == 200
+
+
+def test_it_asks_for_the_password_when_the_login_is_older_than_ten_minutes(old: Caller) -> None:
+    for fields in ({}, {"password": "wrong"}):
+        body = error_of(change(old, "new@example.com", **fields), 400, "invalid")
+        assert body["fields"].keys() == {"password"}
+    assert User.objects.get().email == "ann@example.com"
+
+    assert change(old, "new@example.com", password=PASSWORD).status_code == 200
+
+
+@pytest.mark.parametrize("address", ["BOB@example.com", "", "nonsense", "a@b@c.de", "a\n@b.de"])
+def test_it_refuses_an_address_that_is_taken_or_none(
+    ann: Caller, bob: Caller, address: str
+) -> None:
+    body = error_of(change(ann, address), 400, "invalid")
+
+    assert body["fields"].keys() == {"email"}
+    assert User.objects.get(username="ann").email == "ann@example.com"
+
+
+def test_of_two_who_want_one_address_at_once_one_gets_it(ann: Caller, bob: Caller) -> None:
+    changed, refused = at_once(
+        lambda: change(ann, "new@example.com"), lambda: change(bob, "NEW@example.com")
+    )
+
+    assert changed.status_code == 200
+    assert error_of(refused, 400, "invalid")["fields"].keys() == {"email"}
+
+
+def test_it_is_in_the_audit_log(server: Server, ann: Caller) -> None:
+    assert ann.user
+    ann.headers.update((audit := Audit(server)).headers)
+
+    change(ann, "new@example.com")
+
+    assert audit.event("email_changed")["user"] == ann.user.pk
+
+
+def test_it_is_limited_as_registration_is(start_server: StartServer) -> None:
+    server = start_server(RATE_LIMIT_REGISTER="1/d")
+    ann = Caller(server.url, create_user("ann"))
+    create_user("bob")
+
+    change(ann, "bob@example.com")
+
+    error_of(change(ann, "new@example.com"), 429, "rate_limited")
