@@ -15,6 +15,7 @@ from django.contrib.auth.middleware import AuthenticationMiddleware
 from django.contrib.messages.middleware import MessageMiddleware
 from django.contrib.sessions.exceptions import SessionInterrupted
 from django.contrib.sessions.middleware import SessionMiddleware
+from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.middleware.clickjacking import XFrameOptionsMiddleware
@@ -56,6 +57,24 @@ class RequestId(AsyncMiddleware):
         response = await self.get_response(request)
         response["X-Request-ID"] = request.id  # type: ignore[attr-defined]
         return response
+
+
+class AllowedHosts(AsyncMiddleware):
+    """Refuses a request under a name that is not this server's; Django looks only when it needs it.
+
+    Load balancers probe by the machine's address, so health answers under any.
+    """
+
+    async def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        """Return the view's answer, or 400."""
+        try:
+            if not request.path_info.startswith("/health/"):
+                request.get_host()
+        except DisallowedHost:
+            return ApiError(
+                "This server has another name: see the setting ALLOWED_HOSTS."
+            ).response()
+        return await self.get_response(request)
 
 
 class JsonErrors(AsyncMiddleware):

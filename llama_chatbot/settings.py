@@ -124,6 +124,7 @@ MIDDLEWARE = [
     "llama_chatbot.middleware.ContentSecurityPolicy",
     "llama_chatbot.middleware.JsonErrors",
     "llama_chatbot.middleware.RateLimitHeaders",
+    "llama_chatbot.middleware.AllowedHosts",
     "llama_chatbot.middleware.Security",
     "llama_chatbot.middleware.StaticFiles",
     "corsheaders.middleware.CorsMiddleware",

@@ -4,7 +4,7 @@ from uuid import UUID
 
 import pytest
 
-from accounts.tests.tools import cookie_of, is_logged_in
+from accounts.tests.tools import cookie_of, error_of, is_logged_in
 from conftest import StartServer
 from llama_chatbot.tests.people import PASSWORD, Caller, create_user
 from llama_chatbot.tests.processes import Server
@@ -24,6 +24,13 @@ def test_every_answer_is_held_tight(nobody: Caller, path: str) -> None:
     assert headers["Cross-Origin-Opener-Policy"] == "same-origin"
     assert headers["Strict-Transport-Security"] == "max-age=31536000; includeSubDomains; preload"
     assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
+
+
+@pytest.mark.parametrize("host", ["evil.example.com", "127.0.0.1.evil.example.com", "a b", "[::1"])
+def test_it_answers_under_no_other_name(nobody: Caller, host: str) -> None:
+    for path in ("/chat/threads/", "/auth/status/", "/admin/login/", "/nowhere/"):
+        error_of(nobody.get(path, headers={"Host": host}), 400, "invalid")
+    assert nobody.get("/health/live/", headers={"Host": host}).status_code == 200
 
 
 def test_no_page_is_framed(nobody: Caller) -> None:
