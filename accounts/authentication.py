@@ -1,11 +1,25 @@
 """Who is asking: the user of a session, or of a token."""
 
+from django.contrib.auth.backends import ModelBackend
 from django.contrib.auth.models import AnonymousUser
 from django.http import HttpRequest
 
 from accounts import sessions
 from accounts.models import Token, User
 from llama_chatbot.errors import Forbidden, NotAuthenticated
+from llama_chatbot.logs import current_request
+
+
+class Backend(ModelBackend):
+    """Django's own, which takes the user whom the request's session has brought along."""
+
+    def get_user(self, user_id: int) -> User | None:
+        """Return the active user of that id."""
+        request = current_request.get()
+        user: User | None = getattr(getattr(request, "session", None), "user", None)
+        if user is None or user.pk != user_id:
+            return super().get_user(user_id)
+        return user if self.user_can_authenticate(user) else None
 
 
 class UserRequest(HttpRequest):

@@ -21,6 +21,14 @@ LAST_SEEN_PRECISION = timedelta(minutes=1)
 class SessionStore(DatabaseSessionStore):
     """Keeps the user's id beside the data, so that a user's sessions can be found and ended."""
 
+    user: User | None = None  # who came along when the session was read
+
+    def load(self) -> Any:
+        """Read the session's data, and its user."""
+        session = self._get_session_from_db()  # type: ignore[attr-defined]
+        self.user = session.user if session else None
+        return self.decode(session.session_data) if session else {}
+
     @classmethod
     def get_model_class(cls) -> type[Session]:
         """Return the model of the rows."""

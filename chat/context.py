@@ -13,6 +13,7 @@ llama.cpp's prompt cache needs to skip it.
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
 from itertools import pairwise
 
@@ -180,7 +181,13 @@ def key_of(thread: Thread, start: int, num_ctx: int) -> str:
 
 def front_size(thread: Thread) -> int:
     """Return an estimate of the tokens before the first message."""
-    return TOKENS_OF_A_TEMPLATE + estimate(defused(thread.effective_system_prompt))
+    return TOKENS_OF_A_TEMPLATE + size_of_system_prompt(thread.effective_system_prompt)
+
+
+@lru_cache(maxsize=100)
+def size_of_system_prompt(text: str) -> int:
+    """Return `estimate` of a system prompt, which most threads share."""
+    return estimate(defused(text))
 
 
 def counted(kept: Sequence[Turn], thread: Thread, num_ctx: int) -> int:

@@ -31,7 +31,7 @@ class Start(NamedTuple):
     message_id: int | None  # of the user's message
     thread_id: int
     model: str
-    context: dict[str, int | None]
+    context: dict[str, int | None] | None
 
     @classmethod
     def of(cls, reply: Message) -> "Start":
@@ -61,7 +61,7 @@ class End(NamedTuple):
     """The reply is complete or was stopped."""
 
     status: str
-    usage: dict[str, int | None]
+    usage: dict[str, int | None] | None
 
 
 class Failure(NamedTuple):

@@ -10,9 +10,10 @@ from hashlib import sha256
 from textwrap import shorten
 from typing import Any, NamedTuple
 
-from django.db import connection, transaction
-from django.db.models import F, Q
-from django.shortcuts import get_object_or_404
+from django.db import IntegrityError, connection, transaction
+from django.db.models import F, Q, Value
+from django.db.models.functions import Coalesce, NullIf
+from django.http import Http404
 from django.utils import timezone
 
 from accounts.models import User
@@ -118,25 +119,35 @@ def repeated(draft: Draft) -> int | None:
     return send.reply_id
 
 
-def begin(draft: Draft, window: int) -> Begun | int:
-    """Store the user's message, and a reply that is being made.
+def begin(draft: Draft, thread: Thread, window: int) -> Begun | int:
+    """Store the user's message, and a reply that is being made, in the draft's thread.
 
     Where the draft's key has just begun a reply, return that one's id.
     `window` is as for `context.plan`. Raises `Http404`, `ReplyInProgress`, and what `plan` raises.
     """
-    with transaction.atomic():
-        threads = Thread.objects.select_for_update()
-        thread = get_object_or_404(threads, pk=draft.thread_id, user=draft.user)
+    try:
+        return _begin(draft, thread, window)
+    except (ReplyInProgress, IntegrityError):
+        # Somebody else was faster, with the same key or in the same thread.
         if reply_id := repeated(draft):
             return reply_id
-        if thread.messages.settle():
-            raise ReplyInProgress
+        if thread.messages.all().settle():
+            raise ReplyInProgress from None
+    # The process that wrote the thread's reply had died.
+    return _begin(draft, thread, window)
+
+
+def _begin(draft: Draft, thread: Thread, window: int) -> Begun:
+    """Store both messages. Raises `IntegrityError` where one of the thread is being written."""
+    now = timezone.now()
+    with transaction.atomic():
+        # The first statement writes, and so makes all other sends to this thread wait.
+        title_before, updated_before = thread.title, thread.updated_at
+        say(thread, draft.text, now)
         path = thread.path_to(parent_of(draft, thread))
         if path and path[-1].may_grow:  # stopped, and its last words are still on their way
             raise ReplyInProgress
         planned = context.plan(thread, path, draft.text, window)
-
-        now = timezone.now()
         question = Message.objects.create(
             thread=thread,
             parent=path[-1] if path else None,
@@ -164,11 +175,7 @@ def begin(draft: Draft, window: int) -> Begun | int:
             Send.objects.create(
                 user=draft.user, key=draft.key, digest=draft.digest, reply=reply, created_at=now
             )
-        begun = Begun(reply, thread, thread.title, thread.updated_at, planned)
-        thread.title = thread.title or first_words(draft.text)
-        thread.updated_at = now
-        thread.save(update_fields=["title", "updated_at"])
-    return begun
+    return Begun(reply, thread, title_before, updated_before, planned)
 
 
 def parent_of(draft: Draft, thread: Thread) -> int | str | None:
@@ -179,6 +186,18 @@ def parent_of(draft: Draft, thread: Thread) -> int | str | None:
         problem = "A message follows one of the bot's in the same thread."
         raise ApiError(problem, fields={"parent_id": [problem]})
     return draft.parent
+
+
+def say(thread: Thread, text: str, now: datetime) -> None:
+    """Note that something is said in a thread, which has no title until then. Raises `Http404`."""
+    changes: dict[str, Any] = {"updated_at": now}
+    if not thread.title:
+        thread.title = first_words(text)
+        # Unless a person gives it one at this moment.
+        changes["title"] = Coalesce(NullIf("title", Value("")), Value(thread.title))
+    if not Thread.objects.filter(pk=thread.pk).update(**changes):
+        raise Http404
+    thread.updated_at = now
 
 
 def first_words(text: str) -> str:
@@ -193,26 +212,33 @@ def settle(begun: Begun, text: str, thinking: str, ending: Ending) -> None:
     A model that failed before its first token leaves the thread as it was. A reply that was ended
     from elsewhere meanwhile keeps that status.
     """
-    reply, record = begun.reply, ending.record
+    reply = begun.reply
     reply.content, reply.thinking, reply.first_token_ms = text, thinking, ending.first_token_ms
-    reply.heartbeat_at = None
-    if record:
-        reply.prompt_tokens, reply.completion_tokens, reply.duration_ms = record
+    reply.status, reply.heartbeat_at = ending.status, None
+    reply.error_code = ending.error.code if ending.error else ""
+    if ending.record:
+        reply.prompt_tokens, reply.completion_tokens, reply.duration_ms = ending.record
+
+    row = Message.objects.filter(pk=reply.pk)
     with transaction.atomic():
-        rows = Message.objects.select_for_update().filter(pk=reply.pk)
-        status = rows.values_list("status", flat=True).first()
-        if status == Status.GENERATING:
-            reply.status = ending.status
-            if ending.error:
-                reply.error_code = ending.error.code
-            if ending.status == Status.FAILED and not (text or thinking):
+        if ending.status == Status.FAILED and not (text or thinking):
+            if row.generating().select_for_update().first():
                 discard(begun)
                 return
+            is_stored = 0
         else:
+            is_stored = row.generating().update(**ending_of(reply))
+        if not is_stored:
+            status = row.values_list("status", flat=True).first()
             reply.status = status or Status.STOPPED  # deleted with its thread or its user
-        if status:
-            rows.update(**{name: getattr(reply, name) for name in ENDING_FIELDS})
+            reply.error_code = ""
+            row.update(**ending_of(reply))
         count_usage(begun, ending)
+
+
+def ending_of(reply: Message) -> dict[str, Any]:
+    """Return what a reply's end changes of its row."""
+    return {name: getattr(reply, name) for name in ENDING_FIELDS}
 
 
 def count_usage(begun: Begun, ending: Ending) -> None:

@@ -9,17 +9,15 @@ import asyncio
 import contextvars
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from datetime import datetime
-from typing import ParamSpec, TypeVar
 
-from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.db import Error as DatabaseError
-from django.db import close_old_connections
 from django.utils import timezone
 
 from chat import journal, llm
+from chat.database import heart, in_background, writers
 from chat.events import Beat, Delta, Event, Start, Thought, last_event
 from chat.journal import Begun, Ending, State
 from chat.models import Status
@@ -35,27 +33,11 @@ SETTLE_SECONDS = 10.0  # in which the last replies are stored before the process
 
 logger = logging.getLogger(__name__)
 
-P = ParamSpec("P")
-R = TypeVar("R")
-
 
 class ServerEnds(Unavailable):
     """This process is about to end, and another will take its place."""
 
     message = "The server is about to restart: try again in a moment."
-
-
-async def in_database(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """Run a sync function of the database off the event loop, leaving no connection in use."""
-
-    def run() -> R:
-        close_old_connections()
-        try:
-            return function(*args, **kwargs)
-        finally:
-            close_old_connections()
-
-    return await sync_to_async(run)()
 
 
 class LiveReply:
@@ -205,7 +187,9 @@ class LiveReply:
         """Store the end, however often the database has to be asked."""
         while True:
             try:
-                await in_database(journal.settle, self.begun, self.text, self.thinking, ending)
+                await in_background(
+                    writers, journal.settle, self.begun, self.text, self.thinking, ending
+                )
             except DatabaseError as error:
                 # Till then the text is nowhere but here.
                 logger.error(
@@ -253,7 +237,7 @@ async def _checkpoint() -> None:
         # In the order of ids, as whoever else locks several of them does.
         texts = sorted((pk, reply.text, reply.thinking) for pk, reply in replies.items())
         try:
-            states = await in_database(journal.checkpoint, texts)
+            states = await in_background(heart, journal.checkpoint, texts)
         except DatabaseError as error:
             logger.error("A checkpoint could not be stored: %s", error)
             continue

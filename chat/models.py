@@ -211,11 +211,13 @@ class Message(models.Model):
         return self.sender == Sender.BOT
 
     @property
-    def context(self) -> dict[str, int | None]:
-        """How much of the conversation the model saw for this reply.
+    def context(self) -> dict[str, int | None] | None:
+        """How much of the conversation the model saw for this reply; None of a user's message.
 
         The tokens are estimated until Ollama has counted them.
         """
+        if not self.is_reply:
+            return None
         return {
             "turns_kept": self.turns_kept,
             "turns_dropped": self.turns_dropped,
@@ -223,8 +225,13 @@ class Message(models.Model):
         }
 
     @property
-    def usage(self) -> dict[str, int | None]:
-        """What the reply has cost, by Ollama's record; none of one that was cut short."""
+    def usage(self) -> dict[str, int | None] | None:
+        """What the reply has cost, by Ollama's record: not known of one that was cut short.
+
+        None of a user's message.
+        """
+        if not self.is_reply:
+            return None
         return {
             "prompt_tokens": self.prompt_tokens,
             "completion_tokens": self.completion_tokens,

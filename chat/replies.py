@@ -6,14 +6,14 @@ import time
 from collections.abc import AsyncIterator
 
 from django.conf import settings
-from django.db import IntegrityError
 from django.db.models import Q, QuerySet
 
 from chat import journal, live, llm, titles
 from chat.context import require_fit
+from chat.database import in_background, in_database, writers
 from chat.events import Beat, Delta, Event, Failure, Start, Thought, last_event
-from chat.journal import Draft, ReplyInProgress
-from chat.live import BEAT_SECONDS, FOLLOWED_SECONDS, ServerEnds, in_database
+from chat.journal import Draft
+from chat.live import BEAT_SECONDS, FOLLOWED_SECONDS, ServerEnds
 from chat.models import Message, Status, Thread
 from llama_chatbot.errors import NotFound
 
@@ -35,17 +35,11 @@ async def send(draft: Draft, thread: Thread) -> int:
     # A task of its own: when the client leaves at this moment, the reply that was stored must be
     # written all the same. And a context of its own, since the reply outlives the request's.
     context = contextvars.Context()
-    return await asyncio.shield(asyncio.create_task(_begin(draft, window), context=context))
+    return await asyncio.shield(asyncio.create_task(_begin(draft, thread, window), context=context))
 
 
-async def _begin(draft: Draft, window: int) -> int:
-    try:
-        begun = await in_database(journal.begin, draft, window)
-    except IntegrityError:
-        # Somebody else was faster, with the same key for another thread or in the same thread.
-        if reply_id := await in_database(journal.repeated, draft):
-            return reply_id
-        raise ReplyInProgress from None
+async def _begin(draft: Draft, thread: Thread, window: int) -> int:
+    begun = await in_background(writers, journal.begin, draft, thread, window)
     if isinstance(begun, int):
         return begun
     titles.write_after(live.write(begun))

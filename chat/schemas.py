@@ -5,9 +5,9 @@ from typing import Annotated, Any
 
 from django.conf import settings
 from ninja import Schema
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
-from chat.models import Message, Thread
+from chat.models import Thread
 from llama_chatbot.schemas import Answer, Body, NotBlank, Text
 
 Title = Annotated[NotBlank, Field(max_length=Thread.TITLE_LENGTH)]
@@ -112,20 +112,23 @@ class ThreadsOut(Schema):
     next: str | None
 
 
-class UsageOfReply(Schema):
+class UsageOfReply(Answer):
     prompt_tokens: int | None
     completion_tokens: int | None
     duration_ms: int | None
     first_token_ms: int | None
 
 
-class ContextOut(Schema):
+class ContextOut(Answer):
     turns_kept: int | None
     turns_dropped: int | None
     tokens: int | None
 
 
-class MessageOut(Schema):
+NoneIfEmpty = Annotated[str | None, BeforeValidator(lambda text: text or None)]
+
+
+class MessageOut(Answer):
     """A message; what only replies have is null in a user's."""
 
     id: int
@@ -135,26 +138,10 @@ class MessageOut(Schema):
     thinking: str
     status: str
     created_at: datetime.datetime
-    model: str | None
-    error_code: str | None
+    model: NoneIfEmpty
+    error_code: NoneIfEmpty
     usage: UsageOfReply | None
     context: ContextOut | None
-
-    @staticmethod
-    def resolve_model(message: Message) -> str | None:
-        return message.model or None
-
-    @staticmethod
-    def resolve_error_code(message: Message) -> str | None:
-        return message.error_code or None
-
-    @staticmethod
-    def resolve_usage(message: Message) -> dict[str, int | None] | None:
-        return message.usage if message.is_reply else None
-
-    @staticmethod
-    def resolve_context(message: Message) -> dict[str, int | None] | None:
-        return message.context if message.is_reply else None
 
 
 class MessagesOut(Schema):

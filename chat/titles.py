@@ -15,8 +15,9 @@ from django.db import Error as DatabaseError
 
 from chat import llm
 from chat.context import defused, estimate
+from chat.database import in_background, writers
 from chat.journal import AUTOMATIC_TITLE_LENGTH
-from chat.live import LiveReply, in_database, is_draining
+from chat.live import LiveReply, is_draining
 from chat.llm import Prompt
 from chat.models import Status, Thread
 
@@ -50,10 +51,10 @@ async def _write(reply: LiveReply) -> None:
         pk=thread.pk, title=thread.title, title_is_given=False, user__is_active=True
     )
     try:
-        if is_draining() or not fits(reply) or not await in_database(untitled.exists):
+        if is_draining() or not fits(reply) or not await in_background(writers, untitled.exists):
             return
         if title := await ask(reply):
-            await in_database(untitled.update, title=title)
+            await in_background(writers, untitled.update, title=title)
     except (llm.ModelError, DatabaseError) as error:
         logger.warning("Thread %s keeps its first words as its title: %s", thread.pk, error)
 

@@ -13,8 +13,8 @@ from ninja import Query, Router, Status
 
 from accounts.authentication import UserRequest
 from chat import llm, quota, replies, schemas, streams
+from chat.database import in_database
 from chat.journal import Draft, repeated
-from chat.live import in_database
 from chat.models import Message, Send, Sender, Thread
 from llama_chatbot import ratelimit
 from llama_chatbot.errors import ApiError, NotFound

@@ -22,10 +22,19 @@ from asgiref.typing import (
     HTTPScope,
     Scope,
 )
+from django.conf import settings
 from django.core.asgi import get_asgi_application
+from django.core.signals import request_started
+from django.db import close_old_connections, reset_queries
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "llama_chatbot.settings")
 django_application = get_asgi_application()
+
+# Both would take a thread for each request. A connection is looked after when one ends, as well,
+# and queries are recorded under DEBUG only.
+request_started.disconnect(close_old_connections)
+if not settings.DEBUG:
+    request_started.disconnect(reset_queries)
 
 from chat import live, llm  # noqa: E402 - needs Django to be set up
 from chat.streams import StreamAborted  # noqa: E402

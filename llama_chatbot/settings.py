@@ -215,6 +215,7 @@ RATE_LIMITS = {
 
 # --- Accounts, sessions and cookies -------------------------------------------------------------
 
+AUTHENTICATION_BACKENDS = ["accounts.authentication.Backend"]
 AUTH_USER_MODEL = "accounts.User"
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}

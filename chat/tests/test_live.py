@@ -13,9 +13,10 @@ from django.db import OperationalError
 from pytest_django.fixtures import Settings
 
 from chat import journal, live, llm, replies
+from chat.database import in_background, writers
 from chat.events import Beat, Delta, End, Event, Failure, Start
 from chat.journal import Begun, Draft
-from chat.live import LiveReply, in_database
+from chat.live import LiveReply
 from chat.models import Message, Sender, Thread
 from chat.models import Status as MessageStatus
 from llama_chatbot.tests.people import create_user
@@ -48,7 +49,8 @@ async def process(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
 
 
 async def begin(draft: Draft) -> Begun:
-    begun = await in_database(journal.begin, draft, WINDOW)
+    thread = await Thread.objects.aget(pk=draft.thread_id)
+    begun = await in_background(writers, journal.begin, draft, thread, WINDOW)
     assert isinstance(begun, Begun)
     return begun
 
