@@ -22,6 +22,13 @@ from llama_chatbot.admin import CountedDeletion
 class ViewOnly:
     """Operators change nothing of what users have made."""
 
+    lookups: tuple[str, ...] = ()  # the fields by which the address of a list may choose
+
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
+        """Refuse to choose by what people wrote: it could be guessed letter by letter."""
+        is_allowed: bool = super().lookup_allowed(lookup, value, request)  # type: ignore[misc]
+        return is_allowed and lookup.partition("__")[0] in self.lookups
+
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Nobody adds any."""
         return False
@@ -38,6 +45,7 @@ class ThreadAdmin(ViewOnly, CountedDeletion):
     list_display = ("__str__", "user", "model", "number_of_messages", "created_at", "updated_at")
     list_select_related = ("user",)
     list_filter = ("model",)
+    lookups = ("user", "model")
     search_fields = ("user__username", "user__email")
     ordering = ("-updated_at", "-pk")
     show_full_result_count = False
@@ -86,6 +94,7 @@ class MessageAdmin(ViewOnly, admin.ModelAdmin):  # type: ignore[type-arg]
     list_display = ("__str__", "thread", "user", "sender", "status", "created_at", "beginning")
     list_select_related = ("thread__user",)
     list_filter = ("sender", "status")
+    lookups = ("thread", "sender", "status")
     search_fields = ("thread__user__username", "thread__user__email")
     ordering = ("pk",)
     show_full_result_count = False
@@ -126,6 +135,7 @@ class UsageAdmin(ViewOnly, admin.ModelAdmin):  # type: ignore[type-arg]
     list_display = ("date", "user", "model", "replies", "prompt_tokens", "completion_tokens")
     list_select_related = ("user",)
     list_filter = ("model",)
+    lookups = ("user", "model", "date")
     date_hierarchy = "date"
     search_fields = ("user__username", "user__email")
     ordering = (F("date").desc(), "user", "model")

@@ -14,6 +14,7 @@ from datetime import datetime
 
 from django.conf import settings
 from django.db import Error as DatabaseError
+from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 
 from chat import journal, llm
@@ -160,9 +161,13 @@ class LiveReply:
         reply = self.begun.reply
         await asyncio.wait([self._call])
         ending = self._ending()
+        is_stored = False
         try:
             await self._settle(ending)
+            is_stored = True
         finally:
+            if not is_stored:
+                reply.status = Status.INTERRUPTED
             self.last_event = last_event(reply, ending.error)
             del replies[reply.pk]
             self._wake()
@@ -190,12 +195,18 @@ class LiveReply:
                 await in_background(
                     writers, journal.settle, self.begun, self.text, self.thinking, ending
                 )
-            except DatabaseError as error:
+            except (OperationalError, InterfaceError) as error:
                 # Till then the text is nowhere but here.
                 logger.error(
                     "The end of reply %s is not stored yet: %s", self.begun.reply.pk, error
                 )
                 await asyncio.sleep(SETTLE_RETRY_SECONDS)
+            except Exception:
+                if ending.status == Status.INTERRUPTED:
+                    raise
+                # The text can be kept all the same, without what came with it.
+                logger.exception("The end of reply %s cannot be stored", self.begun.reply.pk)
+                ending = Ending(Status.INTERRUPTED, None, None, None, self.pieces)
             else:
                 return
 
@@ -280,4 +291,7 @@ async def _drain() -> None:
     for reply in replies.values():
         reply.end(Status.INTERRUPTED)
     if replies:
-        await asyncio.wait([reply.task for reply in replies.values()], timeout=SETTLE_SECONDS)
+        tasks = [reply.task for reply in replies.values()]
+        _, unsettled = await asyncio.wait(tasks, timeout=SETTLE_SECONDS)
+        for task in unsettled:  # their readers would keep the process from ending
+            task.cancel()

@@ -31,6 +31,7 @@ LOOK_UP_SECONDS = 10.0  # for its models
 DOUBTED_SECONDS = 3.0  # without an answer
 FAIL_FAST_SECONDS = 3.0
 NANOSECONDS_IN_A_MILLISECOND = 1_000_000
+MAX_STORED_NUMBER = 2**31 - 1
 MAX_REASON_LENGTH = 200
 
 # What ollama's client raises for an answer that is not Ollama's: not JSON, not an object, or an
@@ -261,11 +262,16 @@ async def chat(
                 on_part(storable(message.content), storable(message.thinking))
             if part.done:
                 return Record(
-                    part.prompt_eval_count or 0,
-                    part.eval_count or 0,
-                    (part.total_duration or 0) // NANOSECONDS_IN_A_MILLISECOND,
+                    sane(part.prompt_eval_count),
+                    sane(part.eval_count),
+                    sane((part.total_duration or 0) // NANOSECONDS_IN_A_MILLISECOND),
                 )
     raise ModelUnavailable("The model server ended in the middle of the reply.")
+
+
+def sane(number: int | None) -> int:
+    """Return a number of Ollama's record, 0 for one that makes no sense and cannot be stored."""
+    return number if number and 0 < number <= MAX_STORED_NUMBER else 0
 
 
 def storable(text: str | None) -> str:

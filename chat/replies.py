@@ -2,10 +2,12 @@
 
 import asyncio
 import contextvars
+import logging
 import time
 from collections.abc import AsyncIterator
 
 from django.conf import settings
+from django.db import OperationalError
 from django.db.models import Q, QuerySet
 
 from chat import journal, live, llm, titles
@@ -16,6 +18,8 @@ from chat.journal import Draft
 from chat.live import BEAT_SECONDS, FOLLOWED_SECONDS, ServerEnds
 from chat.models import Message, Status, Thread
 from llama_chatbot.errors import NotFound
+
+logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.5
 STOP_POLL_SECONDS = 0.1
@@ -65,7 +69,16 @@ async def follow_stored(reply_id: int, offset: int) -> AsyncIterator[Event]:
         now = time.monotonic()
         tells = now - told_at > FOLLOWED_SECONDS
         told_at = now if tells else told_at
-        was_new, reply = reply is None, await in_database(journal.read, reply_id, following=tells)
+        was_new = reply is None
+        try:
+            reply = await in_database(journal.read, reply_id, following=tells)
+        except OperationalError:
+            if was_new:
+                raise
+            # Whoever has begun to read waits until the database is back.
+            logger.exception("Reply %s could not be read", reply_id)
+            await asyncio.sleep(POLL_SECONDS)
+            continue
         if reply is None:
             yield Failure(llm.ModelUnavailable())  # before its first token, in its own process
             return

@@ -5,12 +5,12 @@ from typing import Annotated, Any
 
 from django.conf import settings
 from ninja import Schema
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from chat.models import Thread
 from llama_chatbot.schemas import Answer, Body, NotBlank, Text
 
-Title = Annotated[NotBlank, Field(max_length=Thread.TITLE_LENGTH)]
+Title = Annotated[NotBlank, Field(max_length=Thread.TITLE_LENGTH), AfterValidator(str.strip)]
 ModelName = Annotated[NotBlank, Field(max_length=200)]
 MessageId = Annotated[int, Field(ge=1, lt=2**63)]
 Limit = Annotated[int, Field(ge=1, le=200)]

@@ -12,7 +12,7 @@ PLAIN_TEXT = "text/plain"
 EVENT_STREAM = "text/event-stream"
 NDJSON = "application/x-ndjson"
 
-END_MARK = ":end"
+END_MARK = ":end:"
 
 HEADERS = {
     "Cache-Control": "no-store, no-transform",
@@ -56,8 +56,14 @@ def preferred_form(request: HttpRequest) -> str:
     return PLAIN_TEXT
 
 
-def offset_of(last_event_id: str) -> int:
-    """Return the number of characters after which an `EventSource` wants to go on."""
+def offset_of(last_event_id: str, reply_id: int) -> int | None:
+    """Return the number of characters after which an `EventSource` wants to go on with a reply.
+
+    None where it has had the last event of this one.
+    """
+    _, has_ended, ended_id = last_event_id.partition(END_MARK)
+    if has_ended:
+        return None if ended_id == str(reply_id) else 0
     if not (last_event_id.isascii() and last_event_id.isdigit() and len(last_event_id) < 16):
         raise ApiError("The Last-Event-ID is not one of this stream's.")
     return int(last_event_id)
@@ -91,9 +97,9 @@ async def server_sent_events(events: AsyncIterator[Event]) -> AsyncIterator[byte
     """Yield the events for a browser's `EventSource`.
 
     The id of a delta is the number of characters so far, which a browser sends back when it
-    connects again; the last event's id tells that there is nothing more to come.
+    connects again; the last event's id tells which reply has nothing more to come.
     """
-    offset = 0
+    offset, reply_id = 0, 0
     async for event in events:
         match event:
             case Delta(text, offset):
@@ -102,14 +108,14 @@ async def server_sent_events(events: AsyncIterator[Event]) -> AsyncIterator[byte
                 yield b": still here\n\n"
             case Thought(text):
                 yield f"event: thinking\ndata: {_encode({'text': text})}\n\n".encode()
-            case Start():
+            case Start(reply_id):
                 yield f"event: start\ndata: {_encode(event._asdict())}\n\n".encode()
             case End():
                 data = _encode(event._asdict())
-                yield f"event: end\nid: {offset}{END_MARK}\ndata: {data}\n\n".encode()
+                yield f"event: end\nid: {offset}{END_MARK}{reply_id}\ndata: {data}\n\n".encode()
             case Failure(error):
                 data = _encode(error.body())
-                yield f"event: error\nid: {offset}{END_MARK}\ndata: {data}\n\n".encode()
+                yield f"event: error\nid: {offset}{END_MARK}{reply_id}\ndata: {data}\n\n".encode()
 
 
 async def json_lines(events: AsyncIterator[Event]) -> AsyncIterator[bytes]:

@@ -1,6 +1,7 @@
 """The calls under /chat/, and a user's usage: threads, messages, replies and models."""
 
 from datetime import timedelta
+from hashlib import sha256
 from typing import Any
 
 from django.conf import settings
@@ -18,10 +19,13 @@ from chat.journal import Draft, repeated
 from chat.models import Message, Send, Sender, Thread
 from llama_chatbot import ratelimit
 from llama_chatbot.errors import ApiError, NotFound
+from llama_chatbot.locks import one_at_a_time
 from llama_chatbot.ratelimit import rate_limit
 
 router = Router(tags=["chat"])
 usage_router = Router(tags=["accounts"])
+
+REPEATED_SEND_SECONDS = 30.0  # in which a send is stored, if ever
 
 NO_SETTINGS = schemas.ThreadSettings()
 
@@ -132,10 +136,12 @@ async def follow_response(
     thread = await aget_object_or_404(request.auth.threads, pk=thread_id)
     newest = thread.messages.filter(sender=Sender.BOT).order_by("-pk").values_list("pk", flat=True)
     reply_id = await newest.afirst()
-    last_event_id = request.headers.get("Last-Event-ID", "")
-    if reply_id is None or last_event_id.endswith(streams.END_MARK):
+    if reply_id is None:
         return HttpResponse(status=204)
-    offset = streams.offset_of(last_event_id) if last_event_id else place.offset
+    last_event_id = request.headers.get("Last-Event-ID")
+    offset = streams.offset_of(last_event_id, reply_id) if last_event_id else place.offset
+    if offset is None:
+        return HttpResponse(status=204)
     return await streams.respond(request, reply_id, replies.follow(reply_id, offset))
 
 
@@ -171,6 +177,16 @@ async def send(request: UserRequest, thread_id: int, body: schemas.NewMessage) -
     if len(key) > Send.MAX_KEY_LENGTH:
         raise ApiError(f"An Idempotency-Key has at most {Send.MAX_KEY_LENGTH} characters.")
     draft = Draft(request.auth, thread_id, body.message, parent, key)
+    if not key:
+        return await send_draft(request, draft)
+    # Whoever repeats it at the same moment is to find the reply, and not to be counted.
+    name = sha256(key.encode()).hexdigest()
+    async with one_at_a_time(f"send:{request.auth.pk}:{name}", REPEATED_SEND_SECONDS):
+        return await send_draft(request, draft)
+
+
+async def send_draft(request: UserRequest, draft: Draft) -> int:
+    """Send a message, or find the reply that its key has begun; return the reply's id."""
     admitted = await in_database(admit, request, draft)
     return admitted if isinstance(admitted, int) else await replies.send(draft, admitted)
 
@@ -182,8 +198,8 @@ def admit(request: UserRequest, draft: Draft) -> Thread | int:
     """
     if reply_id := repeated(draft):
         return reply_id
-    thread = get_object_or_404(request.auth.threads, pk=draft.thread_id)
     ratelimit.count(request, "chat")
+    thread = get_object_or_404(request.auth.threads, pk=draft.thread_id)
     quota.check(request.auth)
     return thread
 

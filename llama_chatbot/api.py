@@ -1,8 +1,10 @@
 """The one NinjaAPI: its routes, how it reads bodies, and the error shape of all it answers."""
 
+import logging
 from typing import Any
 
 from django.core.exceptions import ValidationError as DjangoValidationError
+from django.db import OperationalError, connection
 from django.http import Http404, HttpRequest, HttpResponse
 from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, HttpError, ValidationError
@@ -18,9 +20,12 @@ from llama_chatbot.errors import (
     InvalidJson,
     NotAuthenticated,
     NotFound,
+    Unavailable,
     UnsupportedMediaType,
 )
 from llama_chatbot.health import router as health_router
+
+logger = logging.getLogger(__name__)
 
 
 class StrictJson(Parser):
@@ -83,16 +88,33 @@ def answer_invalid_request(request: HttpRequest, error: ValidationError) -> Http
         source, *path = map(str, problem["loc"])
         name = ".".join(path[1:] if source == "body" else path) or source
         # Pydantic's own words for this one name our class.
-        not_an_object = problem["type"] in ("model_type", "model_attributes_type")
-        said = "This must be a JSON object." if not_an_object else problem["msg"]
-        fields.setdefault(name, []).append(said)
+        fields.setdefault(name, []).append(say(problem))
     return ApiError("Some fields are not valid.", fields=fields).response()
+
+
+def say(problem: dict[str, Any]) -> str:
+    """Return Pydantic's words for what is wrong, or better ones."""
+    match problem:
+        case {"type": "model_type" | "model_attributes_type"}:
+            return "This must be a JSON object."
+        case {"type": "too_long", "ctx": {"field_type": "Value", "max_length": length}}:
+            return f"This must have at most {length} characters."
+    return str(problem["msg"])
 
 
 @api.exception_handler(DjangoValidationError)
 def answer_invalid_model(request: HttpRequest, error: DjangoValidationError) -> HttpResponse:
     """Answer what a model's own validation refuses."""
     return ApiError("Some fields are not valid.", fields=error.message_dict).response()
+
+
+@api.exception_handler(OperationalError)
+def answer_without_database(request: HttpRequest, error: OperationalError) -> HttpResponse:
+    """Answer while the database is away or locked for long; SQLite's own mistakes are crashes."""
+    if connection.vendor == "sqlite" and "locked" not in str(error):
+        raise error
+    logger.exception("The database does not answer")
+    return Unavailable().response()
 
 
 @api.exception_handler(Exception)

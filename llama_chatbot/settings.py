@@ -177,6 +177,7 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
         "transaction_mode": "IMMEDIATE",
         "timeout": 20,
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL",
+        **DATABASES["default"].get("OPTIONS", {}),
     }
     DATABASES["default"]["CONN_MAX_AGE"] = None
     DATABASES["default"]["TEST"] = {"NAME": f"{DATABASES['default']['NAME']}.test"}
@@ -255,6 +256,7 @@ CORS_EXPOSE_HEADERS = [
     "RateLimit-Reset",
     "Reply-Id",
     "Retry-After",
+    "X-Request-ID",
 ]
 
 # --- E-mail -------------------------------------------------------------------------------------

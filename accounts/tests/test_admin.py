@@ -150,6 +150,17 @@ def test_text_is_for_those_who_may_view_messages(
     assert re.search(r'field-number_of_messages">2<', as_operator[0].text)
 
 
+@pytest.mark.parametrize(
+    "query", ["title__startswith=a", "system_prompt__isnull=1", "messages__content__contains=a"]
+)
+def test_nobody_guesses_what_is_written_by_the_address_of_a_list(
+    operator: Browser, ann: Caller, query: str
+) -> None:
+    ann.thread(title="a secret of mine")
+
+    error_of(operator.get(f"/admin/chat/thread/?{query}"), 400, "invalid")
+
+
 def test_nothing_that_people_made_is_changed_there(root: Browser, ann: Caller) -> None:
     thread = ann.thread(title="Mine")
 

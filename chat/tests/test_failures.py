@@ -155,6 +155,20 @@ def test_a_missing_model_is_told_with_the_command_that_gets_it(
     assert not thread.messages.exists()
 
 
+@pytest.mark.parametrize("nonsense", [-7, 10**20])
+def test_a_record_that_makes_no_sense_costs_no_text(
+    ann: Caller, ollama: ScriptedOllama, nonsense: int
+) -> None:
+    ollama.script = Script(["Ten"], prompt_tokens=nonsense, completion_tokens=nonsense)
+    thread = ann.thread()
+
+    assert ann.say(thread).text == "Ten"
+
+    reply = reply_of(thread)
+    assert (reply.status, reply.content) == ("complete", "Ten")
+    assert (reply.prompt_tokens, reply.completion_tokens) == (0, 0)
+
+
 def test_a_model_removed_meanwhile_is_missing_too(ann: Caller, ollama: ScriptedOllama) -> None:
     ann.say(ann.thread(model="tiny"))
     model = ollama.models.pop("tiny:latest")

@@ -79,7 +79,7 @@ def test_a_browser_goes_on_after_the_last_event_it_saw(ann: Caller) -> None:
 
         assert text_of(events) == rest
         assert events[-1].type == "end"
-        assert (events[-1].id or "").endswith(":end")
+        assert (events[-1].id or "").endswith(f":end:{reply_of(thread).pk}")
 
 
 def test_after_the_end_there_is_nothing_more_to_follow(ann: Caller) -> None:
@@ -89,6 +89,16 @@ def test_after_the_end_there_is_nothing_more_to_follow(ann: Caller) -> None:
     answer = ann.get(path_of(thread), headers={**SSE, "Last-Event-ID": end.id or ""})
 
     assert (answer.status_code, answer.content) == (204, b"")
+
+
+def test_who_had_the_end_of_one_reply_gets_the_next_from_its_beginning(ann: Caller) -> None:
+    thread = ann.thread()
+    *_, end = events_of(ann.say(thread, "first", headers=SSE).text)
+    ann.say(thread, "second")
+
+    answer = ann.get(path_of(thread), headers={**SSE, "Last-Event-ID": end.id or ""})
+
+    assert text_of(events_of(answer.text)) == "You said: second"
 
 
 def test_a_thread_without_replies_has_nothing_to_follow(ann: Caller) -> None:

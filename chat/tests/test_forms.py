@@ -75,7 +75,7 @@ def test_server_sent_events_tell_the_start_each_piece_and_the_end(ann: Caller) -
         said += delta.data["text"]
         assert (delta.type, delta.id) == ("delta", str(len(said)))
     assert said == "You said: Hello"
-    assert (end.type, end.id) == ("end", f"{len(said)}:end")
+    assert (end.type, end.id) == ("end", f"{len(said)}:end:{reply.pk}")
     assert end.data == {"status": "complete", "usage": reply.usage}
     assert reply.usage is not None
     assert reply.usage["completion_tokens"] == 3

@@ -1,5 +1,6 @@
 """`Idempotency-Key`, and the one running reply a thread may have: nothing is generated twice."""
 
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -14,7 +15,7 @@ from chat.models import Message, Send, Thread
 from chat.tests.reading import reply_of, sending
 from conftest import StartServer
 from llama_chatbot.tests.people import Caller, create_user
-from llama_chatbot.tests.processes import wait_until
+from llama_chatbot.tests.processes import free_port, wait_until
 from llama_chatbot.tests.scripted_ollama import Script, ScriptedOllama
 
 KEY = {"Idempotency-Key": "d9428888-122b-11e1-b85c-61cd3cbb3210"}
@@ -121,6 +122,30 @@ def test_a_repeated_send_is_not_counted_by_the_rate_limit(start_server: StartSer
         for _ in range(3):
             assert ann.say(thread, headers=KEY).text == "You said: Hello"
         assert refusal(ann.say(thread)) == (429, "rate_limited")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_repeats_of_the_same_moment_are_not_counted_either(
+    start_server: StartServer, workers: int
+) -> None:
+    server = start_server(workers=workers, RATE_LIMIT_CHAT="1/h")
+    with Caller(server.url, create_user("ann")) as ann, tabs(ann, 8) as callers:
+        thread = ann.thread()
+
+        answers = at_once(callers, thread, ["Hello"] * len(callers), KEY)
+
+        assert {answer.text for answer in answers} == {"You said: Hello"}
+        assert {answer.headers["Reply-Id"] for answer in answers} == {str(reply_of(thread).pk)}
+
+
+def test_a_key_is_no_hindrance_while_the_cache_is_away(start_server: StartServer) -> None:
+    server = start_server(CACHE_LOCATION=f"127.0.0.1:{free_port()}")
+    with Caller(server.url, create_user("ann")) as ann:
+        began = time.monotonic()
+
+        assert ann.say(ann.thread(), headers=KEY).text == "You said: Hello"
+
+        assert time.monotonic() - began < 5
 
 
 def test_twice_at_the_same_moment_is_once(ann: Caller, ollama: ScriptedOllama) -> None:

@@ -15,7 +15,7 @@ from pytest_django.fixtures import Settings
 from chat import journal, live, llm, replies
 from chat.database import in_background, writers
 from chat.events import Beat, Delta, End, Event, Failure, Start
-from chat.journal import Begun, Draft
+from chat.journal import Begun, Draft, Ending
 from chat.live import LiveReply
 from chat.models import Message, Sender, Thread
 from chat.models import Status as MessageStatus
@@ -185,6 +185,73 @@ async def test_a_mistake_of_ours_ends_the_reply_too(
     assert isinstance(events[-1], Failure)
     assert events[-1].error.code == "model_unavailable"
     assert not await Message.objects.filter(thread=draft.thread_id).aexists()
+
+
+async def test_an_end_that_can_never_be_stored_leaves_its_text(
+    draft: Draft, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settles = journal.settle
+
+    def settle(begun: Begun, text: str, thinking: str, ending: Ending) -> None:
+        if ending.record:
+            raise OverflowError
+        settles(begun, text, thinking, ending)
+
+    monkeypatch.setattr(journal, "settle", settle)
+
+    events = [event async for event in live.write(await begin(draft)).follow(0)]
+
+    assert isinstance(events[-1], Failure)
+    assert events[-1].error.code == "reply_interrupted"
+    reply = await stored(draft)
+    assert (reply.status, reply.content) == ("interrupted", "You said: Hello")
+
+
+async def test_the_process_ends_though_an_end_cannot_be_stored(
+    draft: Draft, monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    settings.CHAT_SHUTDOWN_GRACE_SECONDS = 0.1
+    def settle(*args: Any) -> None:
+        raise OperationalError("away")
+
+    monkeypatch.setattr(journal, "settle", settle)
+    monkeypatch.setattr(live, "SETTLE_SECONDS", 0.1)
+    reading = asyncio.create_task(last_of(live.write(await begin(draft)).follow(0)))
+    await asyncio.sleep(0)
+
+    async with asyncio.timeout(5):
+        await live.drain()
+        last = await reading
+
+    assert isinstance(last, Failure)
+    assert last.error.code == "reply_interrupted"
+
+
+async def last_of(events: AsyncIterator[Event]) -> Event:
+    return [event async for event in events][-1]
+
+
+async def test_who_follows_elsewhere_waits_while_the_database_is_locked(
+    draft: Draft, ollama: ScriptedOllama, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ollama.script = Script(["one ", "two "], hold_after=1)
+    reads, asked = journal.read, []
+
+    def read(*args: Any, **kwargs: Any) -> Message | None:
+        asked.append(args)
+        if 1 < len(asked) < 4:
+            raise OperationalError("database is locked")
+        return reads(*args, **kwargs)
+
+    monkeypatch.setattr(journal, "read", read)
+    monkeypatch.setattr(replies, "POLL_SECONDS", 0.02)
+    reply = live.write(await begin(draft))
+    reading = asyncio.create_task(last_of(replies.follow_stored(reply.begun.reply.pk, 0)))
+    await until(lambda: len(asked) > 4)
+
+    ollama.release()
+
+    assert isinstance(await reading, End)
 
 
 async def test_a_reply_that_was_stopped_as_the_model_failed_is_stopped(

@@ -1,5 +1,7 @@
 """Every answer from 400 up, from every path and every cause, is the contract's JSON."""
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +109,21 @@ def test_a_crash(start_server: StartServer, ann: Caller, tmp_path: Path) -> None
                 assert "no such table" not in answer.text
         check(somebody.get("/admin/", headers={"Origin": ""}), 500, "server_error")
     assert "no such table" in server.log()
+
+
+def test_a_database_that_stays_locked(
+    start_server: StartServer, ann: Caller, tmp_path: Path
+) -> None:
+    file = tmp_path / "locked.sqlite3"
+    server = start_server(DATABASE_URL=f"sqlite:///{file}?timeout=1")
+
+    with closing(sqlite3.connect(file, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with Caller(server.url) as somebody:
+            somebody.headers.update({"Cookie": ann.headers["Cookie"], "Origin": LISTED})
+            check(somebody.get("/chat/threads/"), 503, "unavailable")
+            assert somebody.get("/health/ready/").json()["database"] == "does not answer"
+    assert "database is locked" in server.log()
 
 
 def test_too_many_calls(start_server: StartServer, ann: Caller) -> None:

@@ -3,6 +3,7 @@
 Django's own serves WSGI, which would send a streamed reply in one piece at its end.
 """
 
+import os
 from typing import Any
 
 import uvicorn
@@ -24,6 +25,10 @@ class Command(DjangoCommand):
         config = uvicorn.Config(
             "llama_chatbot.asgi:application", host=self.addr, port=int(self.port), lifespan="on"
         )
-        uvicorn.Server(config).run()
+        server = uvicorn.Server(config)
+        try:
+            server.run()
+        except SystemExit:
+            os._exit(1)  # under the reloader this is a thread, whose end would end nothing
         if options["shutdown_message"]:
             self.stdout.write(options["shutdown_message"])
