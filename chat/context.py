@@ -3,7 +3,8 @@
 Ollama cuts a prompt that is too long without a word, so what is sent must be known to fit. How
 many tokens a text has only the model's own tokenizer knows, and Ollama tells the count of each
 prompt after the reply. So what was sent before is measured by the counts of the thread's earlier
-replies, and only what is new is estimated.
+replies, and only what is new is estimated: carefully, and where that is too much, by what the
+counts tell of texts in the same script.
 
 The starting point stays until the conversation outgrows the window; then it moves as far as leaves
 half of the window free. In between, each prompt begins with the one before it, which is what
@@ -11,11 +12,14 @@ llama.cpp's prompt cache needs to skip it.
 """
 
 import re
+import unicodedata
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
 from itertools import pairwise
+from math import ceil
 
 from chat.llm import Prompt
 from chat.models import Message, Sender, Status, Thread
@@ -26,19 +30,29 @@ from llama_chatbot.errors import ApiError
 TOKENS_AROUND_A_MESSAGE = 12
 TOKENS_OF_A_TEMPLATE = 32
 
-# See `estimate`. A single space goes with the word after it.
+# See `estimate`. A single space goes with what comes after it, but for a digit.
 PIECES = re.compile(
-    r"(?P<no_words>[A-Za-z0-9]{17,})|(?P<word>[A-Z]?[a-z]+|[A-Z]+)|(?P<spaces> {2,})"
-    r"|(?P<beyond_ascii>[^\x00-\x7f])|(?P<mark>[^ ])"
+    r"(?P<no_words>[A-Za-z0-9]{17,})|(?P<word>[A-Z]?[a-z]+)|(?P<capitals>[A-Z]+)"
+    r"|(?P<digit_apart> [0-9])|(?P<spaces> {2,})|(?P<beyond_ascii>[^\x00-\x7f])|(?P<mark>[^ ])"
 )
+CONSONANTS = re.compile(r"[bcdfghjklmnpqrstvwxz]{3,}")
 LETTERS_IN_A_TOKEN = 3
+CAPITALS_IN_A_TOKEN = 1.5
 SPACES_IN_A_TOKEN = 4
+
+# See `scale`. Words of one script may still have half as many letters in a token as others.
+MARGIN = 1.2
+LEAST_SCALE = 0.25
+LEAST_SCALE_OF_LATIN = 0.8  # of any text in ASCII, which is estimated more closely than others
+SAMPLE = 200  # characters that tell the script
 
 # What the templates of LLaMA and its relatives put between messages. Ollama does not tell such a
 # mark in a text from its own, so a user could end their message and speak as somebody else.
 MARKS = re.compile(
-    r"<(?=[|\uff5c]|/?s>|<?/?SYS>|(?:start|end)_of_turn>)"
-    r"|\[(?=\||/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_[A-Z]+)\])",
+    r"<(?=[|\uff5c][^\s|\uff5c]{1,50}[|\uff5c]>|/?s>|<?/?SYS>|(?:start|end)_of_turn>"
+    r"|(?:bos|eos|pad|unk|sop|eop)>|(?:extra_id|reserved|unused)_?\d+>|im_(?:start|end)>|turn\|>)"
+    r"|\[(?=\|[A-Za-z_]{1,20}\|\]|/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_[A-Z]+)\]|gMASK\]"
+    r"|UNUSED_TOKEN_\d+\])",
     re.IGNORECASE,
 )
 ZERO_WIDTH_SPACE = "\u200b"
@@ -75,6 +89,11 @@ class Turn:
         return [asked, Prompt(role="assistant", content=defused(self.reply.content))]
 
     @property
+    def estimated(self) -> int:
+        """How many tokens the turn has by `estimate`."""
+        return sum(estimate(prompt["content"]) for prompt in self.prompts())
+
+    @property
     def total(self) -> int | None:
         """How many tokens the conversation had after this turn, if Ollama has counted them."""
         reply = self.reply
@@ -86,16 +105,29 @@ class Turn:
         return reply.prompt_tokens + answer
 
 
-def require_fit(text: str, window: int) -> None:
-    """Raise `ApiError` where `text` would not fit the window even alone; sizing it takes time."""
-    excess = estimate(text) - window
-    if excess > 0:
-        raise too_long(f"The message is about {excess} tokens too long for the model's window.")
+def require_fit(thread: Thread, size: int, window: int) -> None:
+    """Raise `ApiError` unless a message of so many tokens fits the window, with what it needs."""
+    num_ctx, budget = room(thread, window)
+    excess = front_size(thread) + size - budget
+    if excess <= 0:
+        return
+    if front_size(thread) > budget:
+        excess = front_size(thread) - budget
+        raise ApiError(
+            f"The thread's system prompt is about {excess} tokens too long for the model's window "
+            f"of {num_ctx}: no message fits beside it."
+        )
+    problem = (
+        f"With the system prompt and room for an answer, the message is about {excess} tokens too "
+        f"long for the model's window of {num_ctx}."
+    )
+    raise ApiError(problem, fields={"message": [problem]})
 
 
-def too_long(problem: str) -> ApiError:
-    """Return the error of a message that does not fit."""
-    return ApiError(problem, fields={"message": [problem]})
+def room(thread: Thread, window: int) -> tuple[int, int]:
+    """Return the tokens of the thread's window, and how many of them are for the prompt."""
+    num_ctx = min(thread.options.get("num_ctx", window), window)
+    return num_ctx, num_ctx - room_for_answer(thread, num_ctx)
 
 
 def plan(thread: Thread, path: Sequence[Message], text: str, window: int) -> Context:
@@ -104,30 +136,29 @@ def plan(thread: Thread, path: Sequence[Message], text: str, window: int) -> Con
     `window` is the model's context length in tokens, as far as this server allows it. Raises
     `ApiError` where `text` alone does not fit.
     """
-    num_ctx = min(thread.options.get("num_ctx", window), window)
-    budget = num_ctx - room_for_answer(thread, num_ctx)
+    num_ctx, budget = room(thread, window)
     asked = Prompt(role="user", content=defused(text))
     new = estimate(asked["content"])
-    least = front_size(thread) + new
-    if least > budget:
-        raise too_long(
-            f"With the system prompt, the message is about {least - budget} tokens too long for "
-            f"the model's window of {num_ctx}."
-        )
-
     kept = since_start(path, thread, num_ctx)
-    tokens = counted(kept, thread, num_ctx) + new
+    before = counted(kept, thread, num_ctx)
+    if before + new > budget:
+        new = ceil(new * scale(kept, thread, script_of(text)))
+    require_fit(thread, new, window)
+
+    tokens = before + new
     if tokens > budget:
         sizes = turn_sizes(kept, thread.model)
-        # Where a long answer takes half of the window, there must be room to grow all the same.
-        goal = max(least, min(num_ctx // 2, budget * 2 // 3))
+        least = front_size(thread) + new
+        # Where a long answer takes half of the window, there must be room to grow all the same;
+        # where a long message does, the turns keep half of what it leaves.
+        goal = max(min(num_ctx // 2, budget * 2 // 3), (least + budget) // 2)
         tokens = least + sum(sizes)
         while tokens > goal:
             tokens -= sizes.pop(0)
             del kept[0]
 
     system = defused(thread.effective_system_prompt)
-    messages = [Prompt(role="system", content=system)] if system else []
+    messages = [Prompt(role="system", content=system)] if system.strip() else []
     for turn in kept:
         messages += turn.prompts()
     messages.append(asked)
@@ -205,8 +236,16 @@ def counted(kept: Sequence[Turn], thread: Thread, num_ctx: int) -> int:
 
 
 def turn_sizes(turns: Sequence[Turn], model: str) -> list[int]:
+    """Return the tokens of each turn, counted or estimated."""
+    return [
+        size or turn.estimated
+        for turn, size in zip(turns, counted_sizes(turns, model), strict=True)
+    ]
+
+
+def counted_sizes(turns: Sequence[Turn], model: str) -> list[int | None]:
     """Return the tokens of each turn: between two counts of one prompt it is their difference."""
-    sizes = []
+    sizes: list[int | None] = []
     before: Turn | None = None
     for turn in turns:
         total, total_before = turn.total, before.total if before else None
@@ -220,16 +259,42 @@ def turn_sizes(turns: Sequence[Turn], model: str) -> list[int]:
         ):
             sizes.append(total - total_before)
         else:
-            sizes.append(sum(estimate(prompt["content"]) for prompt in turn.prompts()))
+            sizes.append(None)
         before = turn
     return sizes
+
+
+def scale(turns: Sequence[Turn], thread: Thread, script: str) -> float:
+    """Return what part of an estimate a text of this script has by the model's counts of others.
+
+    The largest part among the turns, with a margin; 1 where there are none of that script.
+    """
+    parts = [
+        size / turn.estimated
+        for turn, size in zip(turns, counted_sizes(turns, thread.model), strict=True)
+        if size and script_of(turn.question.content + turn.reply.content) == script
+    ]
+    least = LEAST_SCALE_OF_LATIN if script == "LATIN" else LEAST_SCALE
+    return min(1, max(least, MARGIN * max(parts))) if parts else 1
+
+
+def script_of(text: str) -> str:
+    """Return in which script most of a text is, by Unicode's names of its characters."""
+    sample = text[:: len(text) // SAMPLE + 1]
+    scripts = Counter(
+        "LATIN" if character.isascii() else unicodedata.name(character, "").partition(" ")[0]
+        for character in sample
+        if not character.isspace()
+    )
+    return scripts.most_common(1)[0][0] if scripts else "LATIN"
 
 
 def estimate(text: str) -> int:
     """Return a number of tokens that `text`, as one message, will hardly exceed.
 
     Three letters of a word make a token, four spaces of a run do, and every digit, mark and line
-    end is one. What has more letters and digits than a word (base64, a hash) counts as one each.
+    end is one. Capitals and crowds of consonants, as in abbreviations and passwords, are split
+    into more, and what has more letters and digits than a word (base64, a hash) into single ones.
     Beyond ASCII each byte of UTF-8 may be one: no byte-level tokenizer has more.
     """
     if not text:
@@ -239,6 +304,11 @@ def estimate(text: str) -> int:
         match piece.lastgroup:
             case "word":
                 tokens += -(-len(piece[0]) // LETTERS_IN_A_TOKEN)
+                tokens += sum(len(crowd) - 2 for crowd in CONSONANTS.findall(piece[0]))
+            case "capitals":
+                tokens += ceil(len(piece[0]) / CAPITALS_IN_A_TOKEN)
+            case "digit_apart":
+                tokens += 2
             case "spaces":
                 tokens += -(-len(piece[0]) // SPACES_IN_A_TOKEN)
             case "no_words":

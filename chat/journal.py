@@ -17,7 +17,7 @@ from django.http import Http404
 from django.utils import timezone
 
 from accounts.models import User
-from chat import context
+from chat import context, quota
 from chat.context import Context
 from chat.llm import Record
 from chat.models import Message, Send, Sender, Status, Thread, Usage, this_process
@@ -123,7 +123,8 @@ def begin(draft: Draft, thread: Thread, window: int) -> Begun | int:
     """Store the user's message, and a reply that is being made, in the draft's thread.
 
     Where the draft's key has just begun a reply, return that one's id.
-    `window` is as for `context.plan`. Raises `Http404`, `ReplyInProgress`, and what `plan` raises.
+    `window` is as for `context.plan`. Raises `Http404`, `ReplyInProgress`,
+    `QuotaExceeded`, and what `plan` raises.
     """
     try:
         return _begin(draft, thread, window)
@@ -144,6 +145,7 @@ def _begin(draft: Draft, thread: Thread, window: int) -> Begun:
         # The first statement writes, and so makes all other sends to this thread wait.
         title_before, updated_before = thread.title, thread.updated_at
         say(thread, draft.text, now)
+        quota.check(draft.user)
         path = thread.path_to(parent_of(draft, thread))
         if path and path[-1].may_grow:  # stopped, and its last words are still on their way
             raise ReplyInProgress
@@ -209,7 +211,7 @@ def first_words(text: str) -> str:
 def settle(begun: Begun, text: str, thinking: str, ending: Ending) -> None:
     """Store how a reply has ended, in its row and in `begun.reply`.
 
-    A model that failed before its first token leaves the thread as it was. A reply that was ended
+    A model that failed before its first word leaves the thread as it was. A reply that was ended
     from elsewhere meanwhile keeps that status.
     """
     reply = begun.reply
@@ -221,7 +223,7 @@ def settle(begun: Begun, text: str, thinking: str, ending: Ending) -> None:
 
     row = Message.objects.filter(pk=reply.pk)
     with transaction.atomic():
-        if ending.status == Status.FAILED and not (text or thinking):
+        if ending.status == Status.FAILED and not text:
             if row.generating().select_for_update().first():
                 discard(begun)
                 return

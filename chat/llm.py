@@ -269,9 +269,9 @@ async def chat(
     raise ModelUnavailable("The model server ended in the middle of the reply.")
 
 
-def sane(number: int | None) -> int:
-    """Return a number of Ollama's record, 0 for one that makes no sense and cannot be stored."""
-    return number if number and 0 < number <= MAX_STORED_NUMBER else 0
+def sane(number: Any) -> int:
+    """Return a number that Ollama tells, 0 for one that makes no sense or cannot be stored."""
+    return number if isinstance(number, int) and 0 < number <= MAX_STORED_NUMBER else 0
 
 
 def storable(text: str | None) -> str:
@@ -336,8 +336,8 @@ async def context_length(model: str) -> int:
     if not tokens or time.monotonic() - read_at > MODELS_CACHE_SECONDS:
         async with _call(model), asyncio.timeout(LOOK_UP_SECONDS):
             info = (await client().show(model)).modelinfo or {}
-        architecture = info.get("general.architecture")
-        tokens = int(info.get(f"{architecture}.context_length") or settings.CHAT_CONTEXT_WINDOW_MAX)
+        length = info.get(f"{info.get('general.architecture')}.context_length")
+        tokens = sane(length) or settings.CHAT_CONTEXT_WINDOW_MAX
         _context_lengths[model] = tokens, time.monotonic()
     return tokens
 

@@ -25,6 +25,7 @@ class ThreadQuerySet(models.QuerySet["Thread"]):
     def page(self, user: User, limit: int, cursor: str) -> tuple[Sequence["Thread"], str | None]:
         """Return up to `limit` of a user's threads, newest activity first, and the next cursor."""
         threads = self.filter(user=user).order_by("-updated_at", "-pk")
+        threads = threads.defer("system_prompt", "options")  # long, and in no list
         if cursor:
             at, pk = paging.decode(cursor, user)
             # The first condition alone is one range of the index.

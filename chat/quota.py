@@ -3,9 +3,12 @@
 from datetime import UTC, datetime, time, timedelta
 
 from django.conf import settings
+from django.db.models import Sum
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from accounts.models import User
+from chat.models import Message
 from llama_chatbot.errors import ApiError
 
 
@@ -25,13 +28,17 @@ class QuotaExceeded(ApiError):
 def check(user: User) -> None:
     """Raise `QuotaExceeded` where the user has none of today's tokens left.
 
-    Counted are the replies that have ended, so the last of a day may exceed it.
+    A running reply counts with its prompt, so the last replies of a day may exceed it. To be called
+    in the transaction that begins the next one.
     """
     allowance = settings.CHAT_DAILY_TOKENS if user.daily_tokens is None else user.daily_tokens
     if not allowance:
         return
+    User.objects.select_for_update().filter(pk=user.pk).first()  # one send of theirs at a time
     used = user.usage.filter(date=timezone.now().date()).total()
-    if used["prompt_tokens"] + used["completion_tokens"] >= allowance:
+    running = Message.objects.generating().filter(thread__user=user)
+    asked = running.aggregate(tokens=Coalesce(Sum("context_tokens"), 0))["tokens"]
+    if used["prompt_tokens"] + used["completion_tokens"] + asked >= allowance:
         raise QuotaExceeded(allowance)
 
 

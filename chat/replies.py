@@ -11,7 +11,7 @@ from django.db import OperationalError
 from django.db.models import Q, QuerySet
 
 from chat import journal, live, llm, titles
-from chat.context import require_fit
+from chat.context import estimate, require_fit
 from chat.database import in_background, in_database, writers
 from chat.events import Beat, Delta, Event, Failure, Start, Thought, last_event
 from chat.journal import Draft
@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.5
 STOP_POLL_SECONDS = 0.1
+LETTERS_IN_A_TOKEN_AT_MOST = 8
 
 
 async def send(draft: Draft, thread: Thread) -> int:
@@ -33,9 +34,9 @@ async def send(draft: Draft, thread: Thread) -> int:
     if live.is_draining():
         raise ServerEnds
     window = min(await llm.context_length(thread.model), settings.CHAT_CONTEXT_WINDOW_MAX)
-    if len(draft.text) > window:
+    if len(draft.text) > LETTERS_IN_A_TOKEN_AT_MOST * window:
         # Before the transaction, which would hold up all others while a megabyte is sized.
-        await in_database(require_fit, draft.text, window)
+        await in_database(lambda: require_fit(thread, estimate(draft.text), window))
     # A task of its own: when the client leaves at this moment, the reply that was stored must be
     # written all the same. And a context of its own, since the reply outlives the request's.
     context = contextvars.Context()

@@ -34,7 +34,10 @@ class Options(Body):
 
     def chosen(self) -> dict[str, Any]:
         """Return the options that are not left to Ollama."""
-        return self.model_dump(exclude_none=True)
+        chosen = self.model_dump(exclude_none=True)
+        if not self.stop:  # an empty list would take the model's own away
+            chosen.pop("stop", None)
+        return chosen
 
 
 class ThreadSettings(Body):
@@ -92,14 +95,17 @@ class Period(Schema):
     days: Annotated[int, Field(ge=1, le=366)] = 30
 
 
-class ThreadOut(Answer):
+class ThreadInList(Answer):
     id: int
     title: str
     model: str
-    system_prompt: str | None
-    options: dict[str, Any]
     created_at: datetime.datetime
     updated_at: datetime.datetime
+
+
+class ThreadOut(ThreadInList):
+    system_prompt: str | None
+    options: dict[str, Any]
 
 
 class ThreadCreated(Schema):
@@ -108,7 +114,7 @@ class ThreadCreated(Schema):
 
 
 class ThreadsOut(Schema):
-    threads: list[ThreadOut]
+    threads: list[ThreadInList]
     next: str | None
 
 

@@ -13,7 +13,7 @@ from django.utils import timezone
 from ninja import Query, Router, Status
 
 from accounts.authentication import UserRequest
-from chat import llm, quota, replies, schemas, streams
+from chat import llm, replies, schemas, streams
 from chat.database import in_database
 from chat.journal import Draft, repeated
 from chat.models import Message, Send, Sender, Thread
@@ -158,7 +158,7 @@ async def stop(request: UserRequest, thread_id: int) -> dict[str, str]:
 @rate_limit("read")
 async def list_models(request: UserRequest) -> dict[str, Any]:
     """List the models to choose from."""
-    return {"models": await llm.models(), "default": settings.OLLAMA_MODEL}
+    return {"models": await llm.models(), "default": llm.full_name(settings.OLLAMA_MODEL)}
 
 
 @usage_router.get("", response=schemas.UsageOut)
@@ -194,13 +194,12 @@ async def send_draft(request: UserRequest, draft: Draft) -> int:
 def admit(request: UserRequest, draft: Draft) -> Thread | int:
     """Return the thread to which a draft may be sent, or the reply that its key has begun before.
 
-    Raises `Http404`, `RateLimited` and `QuotaExceeded`.
+    Raises `RateLimited` and `Http404`.
     """
     if reply_id := repeated(draft):
         return reply_id
     ratelimit.count(request, "chat")
     thread = get_object_or_404(request.auth.threads, pk=draft.thread_id)
-    quota.check(request.auth)
     return thread
 
 

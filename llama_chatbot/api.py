@@ -1,6 +1,9 @@
 """The one NinjaAPI: its routes, how it reads bodies, and the error shape of all it answers."""
 
 import logging
+from collections.abc import Callable
+from functools import wraps
+from inspect import iscoroutinefunction, signature
 from typing import Any
 
 from django.core.exceptions import ValidationError as DjangoValidationError
@@ -42,6 +45,38 @@ class StrictJson(Parser):
             raise InvalidJson from error
 
 
+def refuse_fields(view: Callable[..., Any]) -> Callable[..., Any]:
+    """Have a call that takes no fields refuse them, as calls that take some refuse others."""
+    if "body" in signature(view).parameters:
+        return view
+
+    def check(request: HttpRequest) -> None:
+        if request.method != "GET" and request.body:
+            body = api.parser.parse_body(request)
+            if body != {}:
+                names = body if isinstance(body, dict) else ["body"]
+                raise ApiError(
+                    "This call takes no fields.",
+                    fields={name: ["Extra inputs are not permitted"] for name in names},
+                )
+
+    if iscoroutinefunction(view):
+
+        @wraps(view)
+        async def async_view(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+            check(request)
+            return await view(request, *args, **kwargs)
+
+        return async_view
+
+    @wraps(view)
+    def sync_view(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        check(request)
+        return view(request, *args, **kwargs)
+
+    return sync_view
+
+
 api = NinjaAPI(
     title="Llama Chatbot",
     version="1",
@@ -49,6 +84,7 @@ api = NinjaAPI(
     parser=StrictJson(),
     docs_url="/docs/",
 )
+api.add_decorator(refuse_fields)
 api.add_router("/auth/usage/", usage_router)
 api.add_router("/auth/", accounts_router)
 api.add_router("/chat/", chat_router)

@@ -18,13 +18,15 @@ router = Router(auth=None, tags=["health"])
 CHECK_SECONDS = 3.0
 
 
-@router.get("/live/")
+@router.api_operation(["GET", "HEAD"], "/live/")
 async def live(request: HttpRequest) -> dict[str, str]:
     """Answer as long as the process serves requests."""
     return {"status": "ok"}
 
 
-@router.get("/ready/", response={200: dict[str, str], 503: dict[str, str]})
+@router.api_operation(
+    ["GET", "HEAD"], "/ready/", response={200: dict[str, str], 503: dict[str, str]}
+)
 async def ready(request: HttpRequest) -> Status[dict[str, str]]:
     """Tell whether the database, the cache and Ollama answer, each `"ok"` or a reason."""
     database, stored, ollama = await asyncio.gather(

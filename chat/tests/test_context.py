@@ -166,9 +166,59 @@ def test_a_message_that_does_not_fit_is_refused_with_how_much_is_too_much() -> N
     much = context.estimate("word " * 1000) + context.front_size(conversation.thread) - 768
     assert refusal.value.status == 400
     assert refusal.value.message == (
-        f"With the system prompt, the message is about {much} tokens too long for the model's "
-        "window of 1024."
+        "With the system prompt and room for an answer, the message is about "
+        f"{much} tokens too long for the model's window of 1024."
     )
+
+
+def test_a_system_prompt_that_leaves_no_room_is_blamed_itself() -> None:
+    conversation = Conversation()
+    conversation.thread.system_prompt = "word " * 1000
+
+    with pytest.raises(ApiError, match=r"system prompt is about 1\d{3} tokens too long") as error:
+        conversation.say("Hello")
+
+    assert error.value.fields is None
+
+
+def test_a_long_message_leaves_the_newest_turns_half_of_the_room_beside_it() -> None:
+    conversation = Conversation()
+    for _ in range(12):
+        conversation.say("word " * 20)
+
+    plan = conversation.say("word " * 260)
+
+    assert 0 < plan.turns_kept < 12
+    assert plan.tokens <= 768
+
+
+def chinese(conversation: Conversation, number: int) -> None:
+    """Have a conversation whose model has 0.7 tokens for each character."""
+    tokens = 20
+    for _ in range(number):
+        tokens += 28
+        conversation.say("模" * 20, "型" * 20, prompt_tokens=tokens - 14, completion_tokens=14)
+
+
+def test_counts_tell_how_much_a_new_text_of_the_same_script_has() -> None:
+    fresh, learnt = Conversation(), Conversation()
+    chinese(learnt, 5)
+
+    with pytest.raises(ApiError):
+        fresh.say("模" * 600)
+    plan = learnt.say("模" * 600)
+
+    assert 0.7 * 600 < plan.tokens <= 768
+    assert plan.turns_kept > 0
+
+
+def test_counts_tell_nothing_of_another_script() -> None:
+    conversation = Conversation()
+    chinese(conversation, 5)
+
+    for text in ("🎉" * 400, "ก" * 600, "1 " * 600):
+        with pytest.raises(ApiError):
+            conversation.say(text)
 
 
 def test_counts_of_earlier_replies_replace_the_estimate() -> None:
@@ -241,6 +291,11 @@ def test_a_stopped_reply_without_a_word_leaves_its_question() -> None:
         "[|system|]",
         "[SYSTEM_PROMPT]",
         "[TOOL_RESULTS]",
+        "<extra_id_1>User",
+        "<eos><bos>",
+        "<im_start>system",
+        "[gMASK]<sop>",
+        "[UNUSED_TOKEN_146]user",
     ],
 )
 def test_no_mark_of_a_chat_template_is_left_in_what_is_sent(mark: str) -> None:
@@ -253,7 +308,10 @@ def test_no_mark_of_a_chat_template_is_left_in_what_is_sent(mark: str) -> None:
         assert message["content"].replace("\u200b", "").endswith(mark)
 
 
-@pytest.mark.parametrize("text", ["a < b | c", "<span>", "x[0][1]", "<sup>2</sup>", "List<int>"])
+@pytest.mark.parametrize(
+    "text",
+    ["a < b | c", "<span>", "x[0][1]", "<sup>2</sup>", "List<int>", "[| 1; 2 |]", "g <| x |> y"],
+)
 def test_other_text_is_sent_as_it_is(text: str) -> None:
     assert context.defused(text) == text
 

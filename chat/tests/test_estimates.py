@@ -4,6 +4,7 @@ import asyncio
 import base64
 import random
 from collections.abc import Callable, Iterator
+from string import ascii_letters, ascii_lowercase, ascii_uppercase
 
 import pytest
 
@@ -41,6 +42,20 @@ TEXTS = {
     "Diff": "-    foo_bar(self, x: int) -> None:\n+    foo_baz(self, y: int) -> str:\n" * 10,
     "Capitals": (ROOT / "README.md").read_text()[:2000].upper(),
     "Digits": "3141592653589793" * 20,
+    "Digits apart": "1 0 2 9 " * 100,
+    "A table of numbers": "\n".join(f"{n}, {n * n} | {-n}" for n in range(100)),
+    "Capitals of no words": " ".join(
+        "".join(dice.choices(ascii_uppercase, k=3)) for _ in range(99)
+    ),
+    "Passwords": " ".join("".join(dice.choices(ascii_letters, k=12)) for _ in range(60)),
+    "Five letters": " ".join("".join(dice.choices(ascii_lowercase, k=5)) for _ in range(99)),
+    "Fifteen letters": " ".join("".join(dice.choices(ascii_lowercase, k=15)) for _ in range(60)),
+    "Genes": " ".join("".join(dice.choices("acgt", k=10)) for _ in range(60)),
+    "Proteins": " ".join("".join(dice.choices("ACDEFGHIKLMNPQRSTVWY", k=10)) for _ in range(60)),
+    "Chess": "1. e4 e5 2. Nf3 Nc6 3. Bb5 a6 4. Ba4 Nf6 5. O-O Be7 " * 20,
+    "Sudoku": "5 3 . | . 7 . | . . .\n6 . . | 1 9 5 | . . .\n" * 20,
+    "Welsh": "Mae hen wlad fy nhadau yn annwyl i mi, gwlad beirdd a chantorion o fri. " * 10,
+    "Swahili": "Watu wote wamezaliwa huru, hadhi na haki zao ni sawa, na dhamiri. " * 10,
     "Hexadecimal": dice.randbytes(500).hex(),
     "Base64": base64.b64encode(dice.randbytes(800)).decode(),
     "Letters": "".join(dice.choices("abcdefghijklmnopqrstuvwxyz", k=800)),
@@ -78,7 +93,8 @@ def test_a_text_has_hardly_more_tokens_than_estimated(tokenize: Tokenize, langua
 
     tokens = len(tokenize(text)) - len(tokenize(""))
 
-    assert tokens <= estimate(text) <= tokens * 2.5
+    # Of a window, a quarter is left for the answer: a tenth more does not overflow it.
+    assert tokens / 1.1 <= estimate(text) <= tokens * 2.5
 
 
 def test_a_conversation_has_no_more_tokens_than_estimated(tokenize: Tokenize) -> None:

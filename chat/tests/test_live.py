@@ -211,6 +211,7 @@ async def test_the_process_ends_though_an_end_cannot_be_stored(
     draft: Draft, monkeypatch: pytest.MonkeyPatch, settings: Any
 ) -> None:
     settings.CHAT_SHUTDOWN_GRACE_SECONDS = 0.1
+
     def settle(*args: Any) -> None:
         raise OperationalError("away")
 

@@ -34,7 +34,7 @@ def test_it_lists_what_ollama_has(ann: Caller, cache: BaseCache) -> None:
     answer = ann.get(URL)
 
     assert answer.status_code == 200
-    assert answer.json()["default"] == "llama3.2"
+    assert answer.json()["default"] == "llama3.2:latest"
     assert answer.json()["models"][0] == {
         "name": "llama3.2:latest",
         "size": 2_019_393_189,

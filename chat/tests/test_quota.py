@@ -1,7 +1,9 @@
 """The daily allowance of tokens: 429 `quota_exceeded` once it is used."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 
 import pytest
 from django.utils import timezone
@@ -42,6 +44,26 @@ def test_under_it_one_may_go_on(ann: Caller, ollama: ScriptedOllama) -> None:
     thread = ann.thread()
 
     assert [ann.say(thread).status_code for _ in range(2)] == [200, 200]
+
+
+def test_replies_that_are_written_at_once_do_not_escape_it(
+    ann: Caller, ollama: ScriptedOllama
+) -> None:
+    ollama.script = Script(["Yes"], hold_after=0)
+    allow(ann, 100)
+    threads = [ann.thread(system_prompt="word " * 60) for _ in range(8)]
+    callers = [Caller(str(ann.base_url), ann.user) for _ in threads]
+
+    with ThreadPoolExecutor(len(threads)) as pool:
+        sends = [
+            pool.submit(caller.say, thread) for caller, thread in zip(callers, threads, strict=True)
+        ]
+        refused = [send.result() for send in islice(as_completed(sends), 7)]
+        ollama.release()
+
+    for answer in refused:
+        error_of(answer, 429, "quota_exceeded")
+    assert len(ollama.chats) == 1
 
 
 def test_a_new_day_begins_anew(ann: Caller) -> None:

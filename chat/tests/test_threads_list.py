@@ -46,8 +46,6 @@ def test_it_lists_the_users_own_threads_newest_activity_first(ann: Caller, bob: 
         "id",
         "title",
         "model",
-        "system_prompt",
-        "options",
         "created_at",
         "updated_at",
     }

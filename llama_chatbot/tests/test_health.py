@@ -18,6 +18,12 @@ def test_it_lives(nobody: Caller) -> None:
     assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
 
 
+def test_whoever_asks_for_the_head_alone_is_told_as_well(nobody: Caller) -> None:
+    for path in ("/health/live/", "/health/ready/"):
+        answer = nobody.head(path)
+        assert (answer.status_code, answer.content) == (200, b"")
+
+
 def test_it_is_ready(nobody: Caller) -> None:
     answer = nobody.get("/health/ready/")
 

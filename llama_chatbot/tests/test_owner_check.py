@@ -68,7 +68,9 @@ RULES = {
     "POST /chat/threads/{int:thread_id}/stop/": Rule(404),
     "GET /chat/models/": Rule(200),
     "GET /health/live/": Rule(200, 200),
+    "HEAD /health/live/": Rule(200, 200),
     "GET /health/ready/": Rule(200, 200),
+    "HEAD /health/ready/": Rule(200, 200),
 }
 
 
