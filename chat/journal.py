@@ -235,7 +235,11 @@ def settle(begun: Begun, text: str, thinking: str, ending: Ending) -> None:
             reply.status = status or Status.STOPPED  # deleted with its thread or its user
             reply.error_code = ""
             row.update(**ending_of(reply))
-        count_usage(begun, ending)
+        # Where Ollama's record is missing, because the reply was cut short, the prompt's estimate
+        # counts and a token for each piece that came.
+        estimated = begun.context.tokens, ending.pieces
+        prompt_tokens, completion_tokens, *_ = ending.record or estimated
+        count_usage(begun.thread.user_id, reply.model, 1, prompt_tokens, completion_tokens)
 
 
 def ending_of(reply: Message) -> dict[str, Any]:
@@ -243,28 +247,19 @@ def ending_of(reply: Message) -> dict[str, Any]:
     return {name: getattr(reply, name) for name in ENDING_FIELDS}
 
 
-def count_usage(begun: Begun, ending: Ending) -> None:
-    """Add a reply to what its user has used today.
-
-    Where Ollama's record is missing, because the reply was cut short, the prompt's estimate counts
-    and a token for each piece that came.
-    """
-    prompt_tokens, completion_tokens = begun.context.tokens, ending.pieces
-    if ending.record:
-        prompt_tokens, completion_tokens, _ = ending.record
-    today: dict[str, Any] = {
-        "user_id": begun.thread.user_id,
-        "date": timezone.now().date(),
-        "model": begun.reply.model,
-    }
+def count_usage(
+    user_id: int, model: str, replies: int, prompt_tokens: int, completion_tokens: int
+) -> None:
+    """Add to what a user has used of a model today."""
+    today: dict[str, Any] = {"user_id": user_id, "date": timezone.now().date(), "model": model}
     used = {
-        "replies": F("replies") + 1,
+        "replies": F("replies") + replies,
         "prompt_tokens": F("prompt_tokens") + prompt_tokens,
         "completion_tokens": F("completion_tokens") + completion_tokens,
     }
-    # The first reply of a day makes the row, unless its user was deleted meanwhile.
+    # The first use of a day makes the row, unless its user was deleted meanwhile.
     if not Usage.objects.filter(**today).update(**used) and (
-        User.objects.filter(pk=begun.thread.user_id).exists()
+        User.objects.filter(pk=user_id).exists()
     ):
         Usage.objects.get_or_create(**today)
         Usage.objects.filter(**today).update(**used)

@@ -8,7 +8,7 @@ reason the window stays the same, or Ollama would load the model anew.
 import asyncio
 import contextvars
 import logging
-from textwrap import shorten
+import re
 
 from django.conf import settings
 from django.db import Error as DatabaseError
@@ -16,9 +16,9 @@ from django.db import Error as DatabaseError
 from chat import llm
 from chat.context import defused, estimate
 from chat.database import in_background, writers
-from chat.journal import AUTOMATIC_TITLE_LENGTH
+from chat.journal import count_usage, first_words
 from chat.live import LiveReply, is_draining
-from chat.llm import Prompt
+from chat.llm import Prompt, Record
 from chat.models import Status, Thread
 
 TITLE_TOKENS = 32
@@ -27,6 +27,17 @@ QUESTION = (
     "Answer with the title alone."
 )
 AROUND_A_TITLE = " \t*#_\"'`“”„«»「」《》."
+# Some models think in the text; their template may have begun the thoughts for them.
+THOUGHTS = re.compile(r"\A(?:.*</think>|\s*<think>.*)", re.DOTALL)
+# A bullet, and an introduction. A number above 1 is more likely part of the title.
+# The limits keep a long line from taking minutes.
+BEFORE_A_TITLE = re.compile(
+    r"\A(?:[-•]\s+|1[.)]\s+)?"
+    r"(?:.*[:\uff1a]\Z"  # the title is on the next line
+    r"|.{0,40}?\bhere(?:['\u2019]s| is)\b[^:]{0,40}\btitle\b[^:]{0,80}:"
+    r"|[*_\"']*(?:\w+[!.,]\s+)?(?:the\s+)?title[*_\"']*\s*[:\uff1a])?",
+    re.IGNORECASE,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +64,17 @@ async def _write(reply: LiveReply) -> None:
     try:
         if is_draining() or not fits(reply) or not await in_background(writers, untitled.exists):
             return
-        if title := await ask(reply):
+        title, record = await ask(reply)
+        await in_background(
+            writers,
+            count_usage,
+            thread.user_id,
+            reply.begun.reply.model,
+            replies=0,
+            prompt_tokens=record.prompt_tokens,
+            completion_tokens=record.completion_tokens,
+        )
+        if title:
             await in_background(writers, untitled.update, title=title)
     except (llm.ModelError, DatabaseError) as error:
         logger.warning("Thread %s keeps its first words as its title: %s", thread.pk, error)
@@ -69,8 +90,8 @@ def fits(reply: LiveReply) -> bool:
     return size + estimate(QUESTION) + TITLE_TOKENS <= context.num_ctx
 
 
-async def ask(reply: LiveReply) -> str:
-    """Return the model's title of a conversation. Raises `ModelError`."""
+async def ask(reply: LiveReply) -> tuple[str, Record]:
+    """Return the model's title of a conversation, and what it cost. Raises `ModelError`."""
     context = reply.begun.context
     prompts = [
         *context.messages,
@@ -78,18 +99,23 @@ async def ask(reply: LiveReply) -> str:
         Prompt(role="user", content=QUESTION),
     ]
     pieces: list[str] = []
-    await llm.chat(
+    record = await llm.chat(
         reply.begun.reply.model,
         prompts,
         {"num_ctx": context.num_ctx, "num_predict": TITLE_TOKENS},
         lambda text, thinking: pieces.append(text),
         think=False,
     )
-    return cleaned("".join(pieces))
+    return cleaned("".join(pieces)), record
 
 
 def cleaned(answer: str) -> str:
-    """Return the title that a model's answer holds, without what models like to put around it."""
-    first_line = answer.strip().partition("\n")[0]
-    title = first_line.removeprefix("Title:").strip(AROUND_A_TITLE)
-    return shorten(title, AUTOMATIC_TITLE_LENGTH, placeholder="…")
+    """Return the title that a model's answer holds, without what models like to put around it.
+
+    It is empty where nothing else has a letter or a digit.
+    """
+    for line in THOUGHTS.sub("", answer).splitlines():
+        title = BEFORE_A_TITLE.sub("", line.strip(AROUND_A_TITLE)).strip(AROUND_A_TITLE)
+        if re.search(r"\w", title):
+            return first_words(title)
+    return ""

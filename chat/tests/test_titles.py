@@ -34,6 +34,11 @@ def title_of(thread: Thread) -> str:
     return Thread.objects.get(pk=thread.pk).title
 
 
+def used_by(caller: Caller) -> dict[str, int]:
+    total: dict[str, int] = caller.get("/auth/usage/").json()["total"]
+    return total
+
+
 def wait_for_title(thread: Thread, title: str) -> None:
     wait_until(lambda: title_of(thread) == title, 5, lambda: f"the title is {title_of(thread)!r}")
 
@@ -115,6 +120,32 @@ def test_a_failure_is_logged_and_keeps_the_first_words(
     assert "My secret" not in titling.log()
 
 
+def test_an_answer_without_a_title_keeps_the_first_words(
+    cat: Caller, ollama: ScriptedOllama
+) -> None:
+    ollama.scripts += [Script(["Yes."]), Script(["<think>\nOkay, ", "so"])]
+    thread = cat.thread()
+
+    cat.say(thread, "Hello")
+    wait_until(lambda: used_by(cat)["completion_tokens"] == 1 + 2)
+    cat.say(thread, "Again")
+
+    assert title_of(thread) == "Hello"
+
+
+def test_a_title_counts_as_used_but_not_as_a_reply(cat: Caller, ollama: ScriptedOllama) -> None:
+    ollama.scripts += [
+        Script(["Yes."], prompt_tokens=30, completion_tokens=5),
+        Script(["Llamas"], prompt_tokens=50, completion_tokens=2),
+    ]
+    thread = cat.thread()
+
+    cat.say(thread, "Hello")
+    wait_for_title(thread, "Llamas")
+
+    assert used_by(cat) == {"replies": 1, "prompt_tokens": 80, "completion_tokens": 7}
+
+
 def test_a_failed_reply_gets_no_title(cat: Caller, ollama: ScriptedOllama) -> None:
     ollama.scripts += [Script(["Half"], then="error"), Script(["Yes."])]
     thread = cat.thread()
@@ -140,14 +171,58 @@ def test_without_the_setting_the_model_is_not_asked(ann: Caller, ollama: Scripte
     [
         ("Llamas in the Andes", "Llamas in the Andes"),
         ('  "Llamas in the Andes."\nThis title is short.', "Llamas in the Andes"),
-        ("**Title: Llamas**", "Title: Llamas"),
+        ("**Title: Llamas**", "Llamas"),
+        ("**Title:** Llamas", "Llamas"),
+        ("__Title__: Llamas", "Llamas"),
         ("Title: Llamas", "Llamas"),
+        ("title: Llamas", "Llamas"),
+        ("Title\uff1aLlamas", "Llamas"),
+        ('"Title: Llamas"', "Llamas"),
+        ("Title:\nLlamas", "Llamas"),
+        ("Here is a title:\nLlamas", "Llamas"),
+        ("I suggest this one:\n\n**Llamas**", "Llamas"),
+        ('Sure! Here\'s a title for this conversation: "Llamas"', "Llamas"),
+        ("- Llamas", "Llamas"),
+        ("1. Llamas", "Llamas"),
+        ("1. **Title:** Llamas\n2. Alpacas", "Llamas"),
+        ("```\nLlamas\n```", "Llamas"),
+        ("<think>\nOkay: a title.\n</think>\n\nLlamas", "Llamas"),
+        ("Okay: a title.\n</think>\n\nLlamas", "Llamas"),
+        ("<think>\nOkay, the title", ""),
         ("「羊駝」", "羊駝"),
         ("", ""),
         ("\n\n", ""),
         ('""', ""),
-        ("word " * 30, "word " * 11 + "word…"),
+        ("\u200b", ""),
+        ("Here is a title:", ""),
     ],
 )
 def test_what_models_put_around_a_title_is_left_out(answer: str, title: str) -> None:
+    assert titles.cleaned(answer) == title
+
+
+@pytest.mark.parametrize(
+    "title",
+    [
+        "Title Insurance: Costs",
+        "Llamas: Where They Live",
+        "Where the Wild Things Are Here",
+        "2. Weltkrieg",
+        "-5 Degrees",
+        "How <think> Tags Work",
+    ],
+)
+def test_what_only_looks_like_it_stays(title: str) -> None:
+    assert titles.cleaned(title) == title
+
+
+@pytest.mark.parametrize(
+    ("answer", "title"),
+    [
+        ("word " * 30, "word " * 11 + "word…"),
+        ("x" * 300, "x" * 59 + "…"),
+        ("你好" * 60, "你好" * 29 + "你…"),
+    ],
+)
+def test_a_long_title_is_cut_at_a_word_if_it_has_one(answer: str, title: str) -> None:
     assert titles.cleaned(answer) == title
