@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from django.db import OperationalError
+from asgiref.sync import sync_to_async
+from django.db import OperationalError, connections
 from pytest_django.fixtures import Settings
 
 from chat import journal, live, llm, replies
@@ -46,6 +47,7 @@ async def process(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
     yield
     assert not live.replies
     await llm.close()
+    await sync_to_async(connections.close_all)()  # no request ends here, which would do it
 
 
 async def begin(draft: Draft) -> Begun:

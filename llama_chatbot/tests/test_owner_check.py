@@ -102,7 +102,7 @@ def state() -> list[Any]:
     """Return all that is Ann's, as it is stored."""
     ann = User.objects.filter(username="ann")
     return [
-        list(rows.values())
+        list(rows.order_by("pk").values())
         for rows in (
             ann,
             Thread.objects.filter(user__in=ann),
