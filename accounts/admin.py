@@ -5,11 +5,13 @@ from typing import Any, cast
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.forms import AdminAuthenticationForm
+from django.contrib.admin.models import LogEntry
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group
+from django.core.exceptions import PermissionDenied
 from django.db.models import Count, QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
 from django.urls import reverse
@@ -18,7 +20,7 @@ from django.utils.html import format_html, format_html_join
 from accounts import passwords, sessions
 from accounts.models import Token, User
 from llama_chatbot import audit, ratelimit
-from llama_chatbot.admin import CountedDeletion
+from llama_chatbot.admin import CountedDeletion, KnownLookups, ViewOnly
 
 RIGHTS = ("is_staff", "is_superuser", "groups", "user_permissions")
 
@@ -64,7 +66,7 @@ class TokenInline(admin.TabularInline):  # type: ignore[type-arg]
 
 
 @admin.register(User)
-class UserAdmin(CountedDeletion, DjangoUserAdmin):  # type: ignore[type-arg]
+class UserAdmin(KnownLookups, CountedDeletion, DjangoUserAdmin):  # type: ignore[type-arg]
     """Users: who they are, where they are logged in, what they have and what they may."""
 
     list_display = (
@@ -77,6 +79,7 @@ class UserAdmin(CountedDeletion, DjangoUserAdmin):  # type: ignore[type-arg]
         "number_of_threads",
     )
     list_filter = ("is_active", "is_staff", "is_superuser")
+    lookups = ("is_active__exact", "is_staff__exact", "is_superuser__exact")
     search_fields = ("username", "email")
     inlines = (TokenInline,)
     actions = ("deactivate", "reactivate")
@@ -137,22 +140,52 @@ class UserAdmin(CountedDeletion, DjangoUserAdmin):  # type: ignore[type-arg]
         return may and self.is_in_reach(request, obj) and obj != request.user
 
     def is_in_reach(self, request: HttpRequest, user: User | None) -> bool:
-        """Tell whether the request's user may touch that one at all."""
+        """Tell whether the request's user may touch that one at all.
+
+        Staff change what is their own through the API, which asks for their password.
+        """
         is_ordinary = user is None or not (user.is_staff or user.is_superuser)
-        return is_ordinary or request.user.is_superuser or request.user == user
+        return is_ordinary or request.user.is_superuser
 
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> Any:
-        """Leave the rights to superusers."""
-        rights = () if request.user.is_superuser else RIGHTS
-        return (*super().get_readonly_fields(request, obj), *rights)
+        """Leave to superusers the rights, and what would let one log in as somebody else."""
+        fields = super().get_readonly_fields(request, obj)
+        if request.user.is_superuser:
+            return fields
+        return (*fields, *RIGHTS) if obj is None else (*fields, *RIGHTS, "username", "email")
+
+    def get_fieldsets(self, request: HttpRequest, obj: User | None = None) -> Any:
+        """Lead to the form of a password only who may use it."""
+        fieldsets = super().get_fieldsets(request, obj)
+        if obj is None or request.user.is_superuser:
+            return fieldsets
+        return [
+            (name, {**options, "fields": [f for f in options["fields"] if f != "password"]})
+            for name, options in fieldsets
+        ]
+
+    def user_change_password(
+        self,
+        request: HttpRequest,
+        id: str,
+        form_url: str = "",
+    ) -> HttpResponse:
+        """Set somebody's password; for superusers."""
+        if not request.user.is_superuser:
+            raise PermissionDenied
+        return super().user_change_password(request, id, form_url)
 
     # --- What is done ----------------------------------------------------------------------------
 
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
-        """Save, and note another address in the audit log."""
+        """Save, and note in the audit log what others should know of."""
         super().save_model(request, obj, form, change)
-        if change and "email" in form.changed_data:
+        if not change:
+            audit.record("registration", obj.pk)
+        elif "email" in form.changed_data:
             audit.record("email_changed", obj.pk)
+        if changed := sorted({*RIGHTS} & {*form.changed_data}):
+            audit.record("rights_changed", obj.pk, rights=", ".join(changed))
 
     @admin.action(description="Deactivate", permissions=["change"])
     def deactivate(self, request: HttpRequest, users: QuerySet[User]) -> HttpResponseBase | None:
@@ -168,7 +201,7 @@ class UserAdmin(CountedDeletion, DjangoUserAdmin):  # type: ignore[type-arg]
             }
             return TemplateResponse(request, "admin/accounts/user/deactivate.html", context)
         for user in self.those_who_may_be(users, request):
-            user.deactivate()
+            user.deactivate(form.cleaned_data["reason"])
             self.log_change(request, user, f"Deactivated: {form.cleaned_data['reason']}")
         return None
 
@@ -191,11 +224,26 @@ class UserAdmin(CountedDeletion, DjangoUserAdmin):  # type: ignore[type-arg]
         return allowed
 
 
+@admin.register(LogEntry)
+class LogEntryAdmin(ViewOnly):
+    """The admin's log of all operators, which nobody changes."""
+
+    list_display = ("action_time", "user", "content_type", "object_repr", "change_message")
+    list_select_related = ("user", "content_type")
+    list_filter = ("action_flag",)
+    lookups = ("action_flag__exact",)
+    search_fields = ("user__username", "object_repr")
+
+    def has_delete_permission(self, request: HttpRequest, obj: LogEntry | None = None) -> bool:
+        """Nobody deletes any."""
+        return False
+
+
 admin.site.unregister(Group)
 
 
 @admin.register(Group)
-class GroupAdmin(DjangoGroupAdmin):
+class GroupAdmin(KnownLookups, DjangoGroupAdmin):
     """Groups give rights, so they are the superusers' alone."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:

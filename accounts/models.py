@@ -102,13 +102,13 @@ class User(AbstractUser):
 
     def validate_constraints(self, exclude: Any = None) -> None:
         """Say of a name or an address that is taken which of the two it is."""
-        others = User.objects.exclude(pk=self.pk)
+        others, excluded = User.objects.exclude(pk=self.pk), exclude or ()
         taken = {}
-        if others.filter(username__lower=self.username.lower()).exists():
+        # A form that refuses a field leaves it out here, and empty.
+        if "username" not in excluded and others.filter(username__lower=self.username.lower()):
             taken["username"] = "This name is taken."
-        if others.filter(email__lower=self.email.lower()).exists():
+        if "email" not in excluded and others.filter(email__lower=self.email.lower()):
             taken["email"] = "This e-mail address is taken."
-        taken = {field: says for field, says in taken.items() if field not in (exclude or ())}
         if taken:
             raise ValidationError(taken)
 
@@ -132,6 +132,8 @@ class User(AbstractUser):
         """Take another address; the one before is told. Raises `ValidationError`."""
         before, self.email = self.email, User.objects.normalize_email(email)
         self.full_clean(exclude=["password"])
+        if self.email == before:
+            return
         self.save_unless_taken(["email"])
         audit.record("email_changed", self.pk)
         context = {"username": self.username, "email": self.email}
@@ -141,15 +143,15 @@ class User(AbstractUser):
         """Tell whether this member of the staff may: never themselves, nor somebody above them."""
         return self.is_staff and self != user and (self.is_superuser or not user.is_superuser)
 
-    def deactivate(self) -> None:
-        """End everything this user can do here, at once."""
+    def deactivate(self, reason: str = "") -> None:
+        """End everything this user can do here, at once; the reason goes into the audit log."""
         with transaction.atomic():
             self.is_active = False
             self.save(update_fields=["is_active"])
             self.session_set.all().delete()
             self.tokens.all().delete()
         access_ended.send(User, user=self)
-        audit.record("deactivation", self.pk)
+        audit.record("deactivation", self.pk, reason=reason)
 
     def reactivate(self) -> None:
         """Let this user log in again; old sessions and tokens stay ended."""

@@ -18,16 +18,22 @@ from llama_chatbot import audit, ratelimit
 from llama_chatbot.errors import ApiError
 
 
+class WrongCredentials(ApiError):
+    """There is no active account of that name with that password."""
+
+    message = "Invalid username or password"
+
+
 def authenticate(request: HttpRequest, name: str, password: str) -> User:
     """Return the active user of a name or an e-mail address and its password.
 
-    Raises `ApiError`, the same and after the same time whether the name is unknown, the password
-    wrong or the account deactivated.
+    Raises `WrongCredentials`, the same and after the same time whether the name is unknown, the
+    password wrong or the account deactivated.
     """
     count_guess(request, name)
     user = auth.authenticate(request, username=name, password=password)
     if user is None:
-        raise ApiError("Invalid username or password")
+        raise WrongCredentials
     return user
 
 
@@ -60,6 +66,7 @@ def check(request: HttpRequest, user: User, password: str, field: str) -> None:
     count_guess(request, user.username)
     # Not the user's own method, which may renew the hash, and so end the session that asks.
     if not check_password(password, user.password):
+        audit.record("password_refused", user.pk)
         raise wrong(field, "The password is wrong.")
 
 

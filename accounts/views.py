@@ -3,6 +3,8 @@
 from typing import Any
 
 from django.contrib import auth
+from django.contrib.admin.models import CHANGE, LogEntry
+from django.db import DatabaseError
 from django.http import HttpRequest
 from django.shortcuts import get_object_or_404
 from ninja import Router, Status
@@ -49,7 +51,14 @@ def register(request: HttpRequest, body: Registration) -> Status[dict[str, str]]
 def login(request: HttpRequest, body: Credentials) -> dict[str, str]:
     """Begin a session, for a user name or an e-mail address with its password."""
     user = passwords.authenticate(request, body.username, body.password)
-    auth.login(request, user)
+    try:
+        auth.login(request, user)
+    except DatabaseError:
+        if User.objects.filter(pk=user.pk).exists():
+            raise
+        # The account was deleted at this moment.
+        request.session.flush()
+        raise passwords.WrongCredentials from None
     return {"message": "Login successful"}
 
 
@@ -90,6 +99,9 @@ def deactivate(request: UserRequest, username: Text) -> dict[str, str]:
     if not request.auth.may_deactivate(user):
         raise Forbidden("You cannot deactivate yourself, nor a superuser.")
     user.deactivate()
+    LogEntry.objects.log_actions(
+        request.auth.pk, [user], CHANGE, "Deactivated through the API.", single_object=True
+    )
     return {"message": f"User {user.username} has been deactivated."}
 
 

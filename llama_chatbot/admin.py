@@ -12,6 +12,32 @@ from django.db.models.deletion import Collector
 from django.http import HttpRequest
 
 
+class KnownLookups(admin.ModelAdmin):  # type: ignore[type-arg]
+    """Lets the address of a list choose by what its own filters and links choose by, no more.
+
+    Django lets it choose by every field, and by the keys of what hangs on an object: so a session's
+    key or a title could be guessed letter by letter, by who may see neither.
+    """
+
+    lookups: tuple[str, ...] = ()
+
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
+        """Tell whether a list may be chosen from so."""
+        return lookup in self.lookups
+
+
+class ViewOnly(KnownLookups):
+    """Operators change nothing of what others have made."""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Nobody adds any."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Nobody changes any."""
+        return False
+
+
 class CountedDeletion(admin.ModelAdmin):  # type: ignore[type-arg]
     """Tells before a deletion how many objects of each kind go with it.
 

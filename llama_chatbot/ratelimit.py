@@ -45,7 +45,7 @@ def count(request: HttpRequest, name: str, key: str = "", *, needs_cache: bool =
             raise Unavailable
         return
 
-    reset = max(1, usage["time_left"])
+    reset = usage["time_left"] + 1  # it has been rounded down
     headers = {
         "RateLimit-Limit": str(usage["limit"]),
         "RateLimit-Remaining": str(max(0, usage["limit"] - usage["count"])),

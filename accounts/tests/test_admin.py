@@ -197,6 +197,7 @@ def test_it_deactivates_several_with_a_reason(
     assert {entry.object_id for entry in entries} == {str(ann.user.pk), str(bob.user.pk)}
     assert {e.change_message for e in entries} == {"Deactivated: They sell <b>lamps</b>"}
     lines = [line for line in audit.lines() if line["event"] == "deactivation"]
+    assert {line["reason"] for line in lines} == {"They sell <b>lamps</b>"}
     assert {(line["user"], line["by"]) for line in lines} == {
         (ann.user.pk, root.user.pk),
         (bob.user.pk, root.user.pk),
@@ -280,6 +281,27 @@ def test_it_adds_a_user(root: Browser) -> None:
     assert (carl.email, carl.is_staff) == ("carl@example.com", False)
 
 
+def test_a_user_whose_name_is_taken_is_not_added(root: Browser, ann: Caller) -> None:
+    passwords = {"password1": PASSWORD, "password2": PASSWORD, "usable_password": "true"}
+    for name in ("ANN", "", "a b"):
+        answer = root.post(
+            f"{USERS}add/", data={"username": name, "email": "x@example.com", **passwords}
+        )
+        assert answer.status_code == 200
+        assert "errorlist" in answer.text
+    assert User.objects.count() == 2
+
+
+def test_more_rights_are_in_the_audit_log(root: Browser, server: Server, ann: Caller) -> None:
+    assert ann.user
+    root.headers.update((audit := Audit(server)).headers)
+
+    change(root, ann.user, is_staff="on")
+
+    line = audit.event("rights_changed")
+    assert (line["user"], line["rights"]) == (ann.user.pk, "is_staff")
+
+
 def test_it_deletes_users_with_all_they_have(root: Browser, ann: Caller, bob: Caller) -> None:
     assert ann.user
     assert bob.user
@@ -341,23 +363,94 @@ def test_staff_raises_nobodys_rights(operator: Browser, ann: Caller) -> None:
         "groups": str(group.pk),
         "user_permissions": "1",
     }
-    for user in (ann.user, operator.user):
-        assert user
+    assert ann.user
+    assert operator.user
 
-        answer = change(operator, user, **rights)
+    answer = change(operator, ann.user, **rights)
+    error_of(operator.post(f"{USERS}{operator.user.pk}/change/", data=rights), 403, "forbidden")
 
-        assert answer.status_code == 302
+    assert answer.status_code == 302
+    for user, permissions in ((ann.user, 0), (operator.user, 7)):
         user.refresh_from_db()
         assert user.is_active
         assert not user.is_superuser
         assert user.is_staff == (user == operator.user)
         assert not user.groups.exists()
-        assert user.user_permissions.count() == (7 if user == operator.user else 0)
+        assert user.user_permissions.count() == permissions
     added = operator.post(
         f"/admin/auth/group/{group.pk}/change/", data={"name": "x", "permissions": "1"}
     )
     error_of(added, 403, "forbidden")
     group.delete()
+
+
+def test_staff_cannot_log_in_as_somebody_else(operator: Browser, ann: Caller) -> None:
+    """With a user's password, or a reset to another address, one reads what they wrote."""
+    assert ann.user
+    path = f"{USERS}{ann.user.pk}/"
+    new = {"password1": "an0ther-horse", "password2": "an0ther-horse", "usable_password": "true"}
+
+    page = operator.get(f"{path}change/").text
+    change(operator, ann.user, username="mine", email="mine@example.com", daily_tokens="5")
+    error_of(operator.post(f"{path}password/", data=new), 403, "forbidden")
+
+    after = User.objects.get(pk=ann.user.pk)
+    assert (after.username, after.email, after.daily_tokens) == ("ann", "ann@example.com", 5)
+    assert after.password == ann.user.password
+    assert "argon2" not in page
+    assert ann.user.password[-20:] not in page
+
+
+def test_nobody_guesses_the_key_of_a_session_by_the_address_of_a_list(
+    operator: Browser, root: Browser
+) -> None:
+    for query in (
+        "session__session_key__regex=^[a-z]",
+        "session__session_key__startswith=a",
+        "tokens__digest__startswith=a",
+        "password__startswith=p",
+        "groups__user__session__session_key__startswith=a",
+    ):
+        error_of(operator.get(f"{USERS}?{query}"), 400, "invalid")
+        error_of(operator.get(f"/admin/chat/thread/?user__{query}"), 400, "invalid")
+
+
+def test_the_filters_of_its_lists_work(root: Browser, ann: Caller) -> None:
+    assert ann.user
+    ann.say(ann.thread())
+    paths = [
+        f"{USERS}?is_active__exact=1&is_staff__exact=0&is_superuser__exact=0",
+        f"/admin/chat/thread/?user__id__exact={ann.user.pk}&model=llama3.2",
+        f"/admin/chat/message/?thread__id__exact={Thread.objects.get().pk}&sender__exact=bot"
+        "&status__exact=complete",
+        f"/admin/chat/usage/?user__id__exact={ann.user.pk}&model=llama3.2",
+        f"/admin/chat/usage/?date__year={Usage.objects.get().date.year}",
+    ]
+    for path in paths:
+        page = root.get(path)
+        assert page.status_code == 200, path
+        assert (
+            "1 user" in page.text
+            or "1 thread" in page.text
+            or "1 message" in page.text
+            or ("1 usage" in page.text)
+        ), path
+
+
+def test_it_shows_what_all_operators_did(root: Browser, ann: Caller) -> None:
+    assert ann.user
+    act(root, "deactivate", ann.user, reason="They sell lamps")
+
+    page = root.get("/admin/admin/logentry/")
+
+    assert "They sell lamps" in page.text
+    error_of(root.get("/admin/admin/logentry/add/"), 403, "forbidden")
+    entry = LogEntry.objects.get()
+    error_of(
+        root.post(f"/admin/admin/logentry/{entry.pk}/delete/", data={"post": "yes"}),
+        403,
+        "forbidden",
+    )
 
 
 def test_staff_touches_nobody_of_the_staff(operator: Browser, root: Browser, staff: Caller) -> None:

@@ -1,6 +1,7 @@
 """POST or DELETE /auth/deactivate/<username>/: the staff ends what somebody can do here."""
 
 import pytest
+from django.contrib.admin.models import LogEntry
 
 from accounts.models import Session
 from accounts.tests.tools import error_of, is_logged_in, token_of
@@ -20,6 +21,9 @@ def test_it_ends_sessions_and_tokens_at_once(staff: Caller, bob: Caller, method:
     assert answer.json() == {"message": "User bob has been deactivated."}
     assert not is_logged_in(bob)
     assert Session.objects.get().user == staff.user
+    assert LogEntry.objects.get(user=staff.user).get_change_message() == (
+        "Deactivated through the API."
+    )
     by_token = bob.get("/chat/threads/", headers={"Authorization": f"Bearer {secret}"})
     error_of(by_token, 401, "not_authenticated")
     login = bob.post("/auth/login/", json={"username": "bob", "password": PASSWORD})

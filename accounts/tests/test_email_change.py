@@ -34,6 +34,14 @@ def test_it_changes_the_address_and_tells_the_old_one(
     assert "is now Ann@new.example.org" in str(mail.get_payload())
 
 
+def test_the_same_address_again_changes_nothing(server: Server, ann: Caller) -> None:
+    ann.headers.update((audit := Audit(server)).headers)
+
+    assert change(ann, "ann@example.com").status_code == 200
+
+    assert "email_changed" not in audit.events()
+
+
 def test_the_old_address_is_free_for_somebody_else(ann: Caller, bob: Caller) -> None:
     change(ann, "new@example.com")
 

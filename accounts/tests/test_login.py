@@ -1,12 +1,13 @@
 """POST /auth/login/: a session for a name or an address with its password."""
 
+import asyncio
 from collections.abc import Iterator
 from typing import Any
 from unittest.mock import patch
 
 import pytest
 from django.contrib.auth import hashers
-from django.test import RequestFactory
+from django.test import AsyncClient, RequestFactory
 from django.utils.crypto import pbkdf2
 
 from accounts import passwords
@@ -121,3 +122,24 @@ def test_it_clears_the_sessions_of_its_user_that_have_expired(ann: Caller) -> No
     answer = log_in(ann, "ann")
 
     assert Session.objects.get().session_key == cookie_of(answer).value
+
+
+def test_an_account_deleted_at_this_moment_is_an_unknown_one(
+    database: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authenticate = passwords.authenticate
+
+    def then_delete(*args: Any) -> User:
+        user = authenticate(*args)
+        User.objects.filter(pk=user.pk).delete()
+        return user
+
+    create_user("gone")
+    monkeypatch.setattr(passwords, "authenticate", then_delete)
+
+    body = {"username": "gone", "password": PASSWORD}
+    logging_in = AsyncClient().post("/auth/login/", body, content_type="application/json")
+    answer = asyncio.run(logging_in)
+
+    assert (answer.status_code, answer.json()["error"]) == (400, "Invalid username or password")
+    assert not Session.objects.exists()

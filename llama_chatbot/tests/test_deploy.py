@@ -1,5 +1,6 @@
 """`manage.py check --deploy`, and settings that stop the start."""
 
+import re
 import subprocess
 import sys
 
@@ -39,6 +40,17 @@ def test_production_has_nothing_to_be_warned_of(settings: dict[str, str]) -> Non
 
     assert done.returncode == 0, done.stderr
     assert "no issues" in done.stdout
+
+
+def test_the_settings_of_the_page_on_production_pass() -> None:
+    page = (ROOT / "docs" / "production.md").read_text()
+    block = page.partition("```sh\n")[2].partition("```")[0]
+    settings = dict(re.findall(r'^([A-Z_]+)="?([^"#\n]*[^"#\s])', block, re.MULTILINE))
+    assert len(settings) == len(block.strip().splitlines())
+
+    done = check(**{**settings, "SECRET_KEY": PRODUCTION["SECRET_KEY"]})
+
+    assert done.returncode == 0, done.stderr
 
 
 def test_debug_is_warned_of() -> None:
