@@ -135,7 +135,10 @@ def begin(draft: Draft, thread: Thread, window: int) -> Begun | int:
         if thread.messages.all().settle():
             raise ReplyInProgress from None
     # The process that wrote the thread's reply had died.
-    return _begin(draft, thread, window)
+    try:
+        return _begin(draft, thread, window)
+    except IntegrityError:
+        raise ReplyInProgress from None
 
 
 def _begin(draft: Draft, thread: Thread, window: int) -> Begun:

@@ -199,8 +199,7 @@ def admit(request: UserRequest, draft: Draft) -> Thread | int:
     if reply_id := repeated(draft):
         return reply_id
     ratelimit.count(request, "chat")
-    thread = get_object_or_404(request.auth.threads, pk=draft.thread_id)
-    return thread
+    return get_object_or_404(request.auth.threads, pk=draft.thread_id)
 
 
 async def checked(body: schemas.ThreadSettings) -> dict[str, Any]:

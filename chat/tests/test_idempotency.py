@@ -2,9 +2,10 @@
 
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
+from itertools import islice
 from threading import Barrier
 
 import httpx
@@ -175,6 +176,31 @@ def test_two_messages_at_the_same_moment_are_one_and_a_refusal(
     assert refusal(refused) == (409, "reply_in_progress")
     assert len(ollama.chats) == 1
     assert thread.messages.count() == 2
+
+
+def test_after_a_crash_too_one_of_many_at_the_same_moment_wins(
+    ann: Caller, ollama: ScriptedOllama
+) -> None:
+    ollama.script = Script(["Yes"], hold_after=0)
+    with tabs(ann, 8) as callers:
+        for _ in range(3):
+            thread = ann.thread()
+            question = Message.objects.create(thread=thread, sender="user", content="Hello?")
+            Message.objects.create(
+                thread=thread,
+                parent=question,
+                sender="bot",
+                status="generating",
+                owner="another machine/1/x",
+                heartbeat_at=timezone.now() - timedelta(minutes=1),
+            )
+            with ThreadPoolExecutor(len(callers)) as pool:
+                sends = [pool.submit(caller.say, thread) for caller in callers]
+                refused = [send.result() for send in islice(as_completed(sends), 7)]
+                ollama.release()
+
+            assert {refusal(answer) for answer in refused} == {(409, "reply_in_progress")}
+            assert sorted(send.result().status_code for send in sends)[0] == 200
 
 
 def test_a_second_message_is_refused_until_the_reply_has_ended(
