@@ -29,6 +29,7 @@ FIRST_READER_SECONDS = 5.0  # in which whoever sent the message will have begun 
 FOLLOWED_SECONDS = 5.0  # how often a reader in another process says that it is there
 BEAT_SECONDS = 15.0
 PIECE_SECONDS = 0.05  # between two pieces of a reply: people see no more than 20 a second
+FAILURE_SECONDS = 10.0  # in which whoever sent the message asks what became of it
 SETTLE_RETRY_SECONDS = 1.0
 SETTLE_SECONDS = 10.0  # in which the last replies are stored before the process ends
 
@@ -170,6 +171,9 @@ class LiveReply:
                 reply.status = Status.INTERRUPTED
             self.last_event = last_event(reply, ending.error)
             del replies[reply.pk]
+            if reply.status == Status.FAILED:
+                failures[reply.pk] = self.last_event
+                self.loop.call_later(FAILURE_SECONDS, failures.pop, reply.pk, None)
             self._wake()
 
     def _ending(self) -> Ending:
@@ -212,6 +216,7 @@ class LiveReply:
 
 
 replies: dict[int, LiveReply] = {}  # by id; all that this process writes now
+failures: dict[int, Event] = {}  # a failure may leave no row to be told from
 
 _checkpoints: asyncio.Task[None] | None = None
 _checkpoint_soon = asyncio.Event()

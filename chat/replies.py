@@ -81,7 +81,8 @@ async def follow_stored(reply_id: int, offset: int) -> AsyncIterator[Event]:
             await asyncio.sleep(POLL_SECONDS)
             continue
         if reply is None:
-            yield Failure(llm.ModelUnavailable())  # before its first token, in its own process
+            # It failed before its first word, here or in another process.
+            yield live.failures.get(reply_id) or Failure(llm.ModelUnavailable())
             return
         if was_new:
             yield Start.of(reply)

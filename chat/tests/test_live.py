@@ -302,6 +302,19 @@ async def test_a_slow_reader_gets_bigger_pieces(draft: Draft, ollama: ScriptedOl
     assert text_of(rest) == (await stored(draft)).content
 
 
+async def test_who_asks_a_moment_late_hears_why_the_model_failed(
+    draft: Draft, ollama: ScriptedOllama
+) -> None:
+    ollama.script = Script(status=500, error="out of memory")
+    reply = live.write(await begin(draft))
+    await reply.task
+
+    last = await last_of(replies.follow(reply.begun.reply.pk))
+
+    assert isinstance(last, Failure)
+    assert "out of memory" in last.error.message
+
+
 async def test_a_finished_reply_is_forgotten(draft: Draft) -> None:
     reply = live.write(await begin(draft))
     await reply.task
