@@ -108,15 +108,15 @@ class Turn:
 def require_fit(thread: Thread, size: int, window: int) -> None:
     """Raise `ApiError` unless a message of so many tokens fits the window, with what it needs."""
     num_ctx, budget = room(thread, window)
-    excess = front_size(thread) + size - budget
+    front = front_size(thread)
+    if front > budget:
+        raise ApiError(
+            f"The thread's system prompt is about {front - budget} tokens too long for the model's "
+            f"window of {num_ctx}: no message fits beside it."
+        )
+    excess = front + size - budget
     if excess <= 0:
         return
-    if front_size(thread) > budget:
-        excess = front_size(thread) - budget
-        raise ApiError(
-            f"The thread's system prompt is about {excess} tokens too long for the model's window "
-            f"of {num_ctx}: no message fits beside it."
-        )
     problem = (
         f"With the system prompt and room for an answer, the message is about {excess} tokens too "
         f"long for the model's window of {num_ctx}."

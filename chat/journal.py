@@ -143,11 +143,10 @@ def begin(draft: Draft, thread: Thread, window: int) -> Begun | int:
 
 def _begin(draft: Draft, thread: Thread, window: int) -> Begun:
     """Store both messages. Raises `IntegrityError` where one of the thread is being written."""
-    now = timezone.now()
+    now, title = timezone.now(), thread.title or first_words(draft.text)
     with transaction.atomic():
         # The first statement writes, and so makes all other sends to this thread wait.
-        title_before, updated_before = thread.title, thread.updated_at
-        say(thread, draft.text, now)
+        say(thread, title, now)
         quota.check(draft.user)
         path = thread.path_to(parent_of(draft, thread))
         if path and path[-1].may_grow:  # stopped, and its last words are still on their way
@@ -180,7 +179,9 @@ def _begin(draft: Draft, thread: Thread, window: int) -> Begun:
             Send.objects.create(
                 user=draft.user, key=draft.key, digest=draft.digest, reply=reply, created_at=now
             )
-    return Begun(reply, thread, title_before, updated_before, planned)
+    begun = Begun(reply, thread, thread.title, thread.updated_at, planned)
+    thread.title, thread.updated_at = title, now
+    return begun
 
 
 def parent_of(draft: Draft, thread: Thread) -> int | str | None:
@@ -193,16 +194,14 @@ def parent_of(draft: Draft, thread: Thread) -> int | str | None:
     return draft.parent
 
 
-def say(thread: Thread, text: str, now: datetime) -> None:
-    """Note that something is said in a thread, which has no title until then. Raises `Http404`."""
+def say(thread: Thread, title: str, now: datetime) -> None:
+    """Note that something is said in a thread, whose title this may be. Raises `Http404`."""
     changes: dict[str, Any] = {"updated_at": now}
     if not thread.title:
-        thread.title = first_words(text)
         # Unless a person gives it one at this moment.
-        changes["title"] = Coalesce(NullIf("title", Value("")), Value(thread.title))
+        changes["title"] = Coalesce(NullIf("title", Value("")), Value(title))
     if not Thread.objects.filter(pk=thread.pk).update(**changes):
         raise Http404
-    thread.updated_at = now
 
 
 def first_words(text: str) -> str:

@@ -123,7 +123,6 @@ def answer_invalid_request(request: HttpRequest, error: ValidationError) -> Http
         # loc is ("body", parameter, field, …) for a body and ("query", field) for a query.
         source, *path = map(str, problem["loc"])
         name = ".".join(path[1:] if source == "body" else path) or source
-        # Pydantic's own words for this one name our class.
         fields.setdefault(name, []).append(say(problem))
     return ApiError("Some fields are not valid.", fields=fields).response()
 
@@ -131,7 +130,7 @@ def answer_invalid_request(request: HttpRequest, error: ValidationError) -> Http
 def say(problem: dict[str, Any]) -> str:
     """Return Pydantic's words for what is wrong, or better ones."""
     match problem:
-        case {"type": "model_type" | "model_attributes_type"}:
+        case {"type": "model_type" | "model_attributes_type"}:  # its own words name our class
             return "This must be a JSON object."
         case {"type": "too_long", "ctx": {"field_type": "Value", "max_length": length}}:
             return f"This must have at most {length} characters."

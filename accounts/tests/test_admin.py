@@ -332,8 +332,8 @@ def test_a_long_thread_goes_alone_or_with_its_user_but_not_by_the_message(
     assert f"{message}/delete/" not in root.get(f"{message}/change/").text
     assert "delete_selected" not in root.get("/admin/chat/message/").text
     error_of(root.post(f"{message}/delete/", data={"post": "yes"}), 403, "forbidden")
-    for path, number in zip(paths, (1_100, 1_100), strict=True):
-        assert f"Messages: {number}" in root.get(f"{path}/delete/").text
+    for path in paths:
+        assert "Messages: 1100" in root.get(f"{path}/delete/").text
         assert root.post(f"{path}/delete/", data={"post": "yes"}).status_code == 302
     assert not Message.objects.exists()
     assert User.objects.get() == root.user
@@ -418,23 +418,19 @@ def test_nobody_guesses_the_key_of_a_session_by_the_address_of_a_list(
 def test_the_filters_of_its_lists_work(root: Browser, ann: Caller) -> None:
     assert ann.user
     ann.say(ann.thread())
-    paths = [
-        f"{USERS}?is_active__exact=1&is_staff__exact=0&is_superuser__exact=0",
-        f"/admin/chat/thread/?user__id__exact={ann.user.pk}&model=llama3.2",
-        f"/admin/chat/message/?thread__id__exact={Thread.objects.get().pk}&sender__exact=bot"
-        "&status__exact=complete",
-        f"/admin/chat/usage/?user__id__exact={ann.user.pk}&model=llama3.2",
-        f"/admin/chat/usage/?date__year={Usage.objects.get().date.year}",
-    ]
-    for path in paths:
+    thread = Thread.objects.get()
+    found = {
+        f"{USERS}?is_active__exact=1&is_staff__exact=0&is_superuser__exact=0": "1 user",
+        f"/admin/chat/thread/?user__id__exact={ann.user.pk}&model=llama3.2": "1 thread",
+        f"/admin/chat/message/?thread__id__exact={thread.pk}&sender__exact=bot"
+        "&status__exact=complete": "1 message",
+        f"/admin/chat/usage/?user__id__exact={ann.user.pk}&model=llama3.2": "1 usage",
+        f"/admin/chat/usage/?date__year={Usage.objects.get().date.year}": "1 usage",
+    }
+    for path, number in found.items():
         page = root.get(path)
         assert page.status_code == 200, path
-        assert (
-            "1 user" in page.text
-            or "1 thread" in page.text
-            or "1 message" in page.text
-            or ("1 usage" in page.text)
-        ), path
+        assert number in page.text, path
 
 
 def test_it_shows_what_all_operators_did(root: Browser, ann: Caller) -> None:

@@ -5,12 +5,14 @@ import gc
 import time
 import weakref
 from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
 import pytest_asyncio
 from asgiref.sync import sync_to_async
 from django.db import OperationalError, connections
+from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from chat import journal, live, llm, replies
@@ -300,6 +302,25 @@ async def test_a_slow_reader_gets_bigger_pieces(draft: Draft, ollama: ScriptedOl
     rest = [event async for event in events]
     assert [type(event) for event in rest] == [Delta, End]
     assert text_of(rest) == (await stored(draft)).content
+
+
+async def test_a_thread_whose_process_had_died_is_as_it_was_when_the_model_fails(
+    draft: Draft, ollama: ScriptedOllama
+) -> None:
+    ollama.script = Script(status=500)
+    await Message.objects.acreate(
+        thread_id=draft.thread_id,
+        sender=Sender.BOT,
+        status=MessageStatus.GENERATING,
+        owner="another machine/1/x",
+        heartbeat_at=timezone.now() - timedelta(minutes=1),
+    )
+    before = await Thread.objects.aget(pk=draft.thread_id)
+
+    await live.write(await begin(draft)).task
+
+    after = await Thread.objects.aget(pk=draft.thread_id)
+    assert (after.title, after.updated_at) == (before.title, before.updated_at)
 
 
 async def test_who_asks_a_moment_late_hears_why_the_model_failed(
