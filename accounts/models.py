@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from django.contrib.auth.models import AbstractUser
 from django.contrib.auth.models import UserManager as DjangoUserManager
 from django.contrib.auth.password_validation import validate_password
-from django.contrib.sessions.base_session import AbstractBaseSession, BaseSessionManager
+from django.contrib.sessions.base_session import AbstractBaseSession
 from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator
 from django.db import IntegrityError, models, transaction
@@ -170,20 +170,10 @@ class User(AbstractUser):
             audit.record("sessions_ended", self.pk, number=ended)
 
 
-class SessionManager(BaseSessionManager["Session"]):
-    """Finds sessions with their users: each call asks for both."""
-
-    def get_queryset(self) -> models.QuerySet["Session"]:
-        """Return all sessions."""
-        return super().get_queryset().select_related("user")
-
-
 class Session(AbstractBaseSession):
     """A login, with the user it belongs to; what else is known of it stands in its data."""
 
     user = models.ForeignKey(User, models.CASCADE, null=True)
-
-    objects: ClassVar[SessionManager] = SessionManager()
 
     class Meta(AbstractBaseSession.Meta):
         pass

@@ -13,6 +13,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from accounts.models import Session, User
+from llama_chatbot import sql
 from llama_chatbot.addresses import client_address
 
 LAST_SEEN_PRECISION = timedelta(minutes=1)
@@ -25,9 +26,17 @@ class SessionStore(DatabaseSessionStore):
 
     def load(self) -> Any:
         """Read the session's data, and its user."""
-        session = self._get_session_from_db()  # type: ignore[attr-defined]
-        self.user = session.user if session else None
-        return self.decode(session.session_data) if session else {}
+        # In SQL, because every call does it: the ORM takes four times as long.
+        users = User.objects.raw(
+            "SELECT u.*, s.session_data FROM accounts_session s"
+            " JOIN accounts_user u ON u.id = s.user_id"
+            " WHERE s.session_key = %s AND s.expire_date > %s",
+            [self.session_key, sql.stored(timezone.now())],
+        )
+        self.user = next(iter(users), None)
+        if self.user is None:
+            return super().load()  # nobody's, or none
+        return self.decode(self.user.session_data)  # type: ignore[attr-defined]
 
     @classmethod
     def get_model_class(cls) -> type[Session]:

@@ -11,8 +11,7 @@ from textwrap import shorten
 from typing import Any, NamedTuple
 
 from django.db import IntegrityError, connection, transaction
-from django.db.models import F, Q, Value
-from django.db.models.functions import Coalesce, NullIf
+from django.db.models import Q
 from django.http import Http404
 from django.utils import timezone
 
@@ -21,20 +20,16 @@ from chat import context, quota
 from chat.context import Context
 from chat.llm import Record
 from chat.models import Message, Send, Sender, Status, Thread, Usage, this_process
+from llama_chatbot import sql
 from llama_chatbot.errors import ApiError
 
 AUTOMATIC_TITLE_LENGTH = 60
-ENDING_FIELDS = (
-    "status",
-    "content",
-    "thinking",
-    "error_code",
-    "prompt_tokens",
-    "completion_tokens",
-    "duration_ms",
-    "first_token_ms",
-    "heartbeat_at",
-)
+# A reply's end, in its row; see `ending_of`.
+END = """
+    UPDATE chat_message SET status = %s, content = %s, thinking = %s, error_code = %s,
+        prompt_tokens = %s, completion_tokens = %s, duration_ms = %s, first_token_ms = %s,
+        heartbeat_at = NULL
+    WHERE id = %s"""
 
 
 class ReplyInProgress(ApiError):
@@ -152,15 +147,16 @@ def _begin(draft: Draft, thread: Thread, window: int) -> Begun:
         if path and path[-1].may_grow:  # stopped, and its last words are still on their way
             raise ReplyInProgress
         planned = context.plan(thread, path, draft.text, window)
-        question = Message.objects.create(
+        question = Message(
             thread=thread,
             parent=path[-1] if path else None,
             sender=Sender.USER,
             content=draft.text,
             created_at=now,
         )
+        sql.insert(question)
         start = planned.start or question.pk
-        reply = Message.objects.create(
+        reply = Message(
             thread=thread,
             parent=question,
             sender=Sender.BOT,
@@ -175,6 +171,7 @@ def _begin(draft: Draft, thread: Thread, window: int) -> Begun:
             owner=this_process(),
             heartbeat_at=now,
         )
+        sql.insert(reply)
         if draft.key:
             Send.objects.create(
                 user=draft.user, key=draft.key, digest=draft.digest, reply=reply, created_at=now
@@ -196,11 +193,11 @@ def parent_of(draft: Draft, thread: Thread) -> int | str | None:
 
 def say(thread: Thread, title: str, now: datetime) -> None:
     """Note that something is said in a thread, whose title this may be. Raises `Http404`."""
-    changes: dict[str, Any] = {"updated_at": now}
-    if not thread.title:
-        # Unless a person gives it one at this moment.
-        changes["title"] = Coalesce(NullIf("title", Value("")), Value(title))
-    if not Thread.objects.filter(pk=thread.pk).update(**changes):
+    note = """
+        UPDATE chat_thread SET updated_at = %s, title = COALESCE(NULLIF(title, ''), %s)
+        WHERE id = %s"""
+    # Who gives it a title at this moment, or takes it away, has their way.
+    if not sql.execute(note, now, "" if thread.title else title, thread.pk):
         raise Http404
 
 
@@ -231,12 +228,12 @@ def settle(begun: Begun, text: str, thinking: str, ending: Ending) -> None:
                 return
             is_stored = 0
         else:
-            is_stored = row.generating().update(**ending_of(reply))
+            is_stored = sql.execute(f"{END} AND status = %s", *ending_of(reply), Status.GENERATING)
         if not is_stored:
             status = row.values_list("status", flat=True).first()
             reply.status = status or Status.STOPPED  # deleted with its thread or its user
             reply.error_code = ""
-            row.update(**ending_of(reply))
+            sql.execute(END, *ending_of(reply))
         # Where Ollama's record is missing, because the reply was cut short, the prompt's estimate
         # counts and a token for each piece that came.
         estimated = begun.context.tokens, ending.pieces
@@ -244,27 +241,35 @@ def settle(begun: Begun, text: str, thinking: str, ending: Ending) -> None:
         count_usage(begun.thread.user_id, reply.model, 1, prompt_tokens, completion_tokens)
 
 
-def ending_of(reply: Message) -> dict[str, Any]:
-    """Return what a reply's end changes of its row."""
-    return {name: getattr(reply, name) for name in ENDING_FIELDS}
+def ending_of(reply: Message) -> tuple[Any, ...]:
+    """Return the parameters of `END`."""
+    return (
+        reply.status,
+        reply.content,
+        reply.thinking,
+        reply.error_code,
+        reply.prompt_tokens,
+        reply.completion_tokens,
+        reply.duration_ms,
+        reply.first_token_ms,
+        reply.pk,
+    )
 
 
 def count_usage(
     user_id: int, model: str, replies: int, prompt_tokens: int, completion_tokens: int
 ) -> None:
     """Add to what a user has used of a model today."""
-    today: dict[str, Any] = {"user_id": user_id, "date": timezone.now().date(), "model": model}
-    used = {
-        "replies": F("replies") + replies,
-        "prompt_tokens": F("prompt_tokens") + prompt_tokens,
-        "completion_tokens": F("completion_tokens") + completion_tokens,
-    }
+    today = timezone.now().date()
+    count = """
+        UPDATE chat_usage SET replies = replies + %s, prompt_tokens = prompt_tokens + %s,
+            completion_tokens = completion_tokens + %s
+        WHERE user_id = %s AND date = %s AND model = %s"""
+    parameters = replies, prompt_tokens, completion_tokens, user_id, today, model
     # The first use of a day makes the row, unless its user was deleted meanwhile.
-    if not Usage.objects.filter(**today).update(**used) and (
-        User.objects.filter(pk=user_id).exists()
-    ):
-        Usage.objects.get_or_create(**today)
-        Usage.objects.filter(**today).update(**used)
+    if not sql.execute(count, *parameters) and User.objects.filter(pk=user_id).exists():
+        Usage.objects.get_or_create(user_id=user_id, date=today, model=model)
+        sql.execute(count, *parameters)
 
 
 def discard(begun: Begun) -> None:
@@ -281,13 +286,13 @@ def checkpoint(texts: Iterable[tuple[int, str, str]]) -> dict[int, State]:
 
     `texts` has each reply's id, text and thinking. A reply that was deleted has no state.
     """
-    now = connection.ops.adapt_datetimefield_value(timezone.now())
+    now = sql.stored(timezone.now())
     rows = [(text, thinking, now, pk, Status.GENERATING) for pk, text, thinking in texts]
     with transaction.atomic(), connection.cursor() as cursor:
         # One statement for all of them; the ORM's bulk_update would compare every row with every
         # id.
         cursor.executemany(
-            f"UPDATE {Message._meta.db_table} SET content = %s, thinking = %s, heartbeat_at = %s"  # noqa: S608  # nosec B608
+            "UPDATE chat_message SET content = %s, thinking = %s, heartbeat_at = %s"
             " WHERE id = %s AND status = %s",
             rows,
         )

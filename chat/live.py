@@ -147,15 +147,17 @@ class LiveReply:
         self._wake_soon()
 
     def _wake_soon(self) -> None:
-        """Wake the readers at once, or when they have had `PIECE_SECONDS` for the last piece.
+        """Wake the readers at once, or where they have just had a piece, at the next tick.
 
-        Sending a piece costs more than half of what relaying a token does.
+        Sending a piece costs more than half of what relaying a token does. Ticks are the same for
+        all replies, so that the event loop wakes up once for many of them.
         """
         if self._waking is None:
-            wait = self.heard_at + PIECE_SECONDS - time.monotonic()
-            if wait <= 0:
+            now = time.monotonic()
+            if now - self.heard_at >= PIECE_SECONDS:
                 self._wake()
             else:
+                wait = PIECE_SECONDS - now % PIECE_SECONDS
                 self._waking = self.loop.call_later(wait, self._wake)
 
     async def _run(self) -> None:

@@ -4,35 +4,47 @@ import os
 import secrets
 import socket
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import models
 from django.db.models import F, Q, Sum
 from django.db.models.functions import Coalesce
+from django.http import Http404
 from django.utils import timezone
 
 from accounts.models import User
-from llama_chatbot import paging
+from llama_chatbot import paging, sql
 
 STALE_AFTER = timedelta(seconds=30)
 DEAD_OWNER_AFTER = timedelta(seconds=3)
 
 
 class ThreadQuerySet(models.QuerySet["Thread"]):
-    """Threads, page by page."""
+    """Threads, one by one and page by page; in SQL, see `llama_chatbot.sql`."""
+
+    def of(self, user: User, thread_id: int) -> "Thread":
+        """Return one of a user's threads. Raises `Http404`."""
+        if thread_id <= models.BigIntegerField.MAX_BIGINT:
+            for thread in self.raw(
+                "SELECT * FROM chat_thread WHERE id = %s AND user_id = %s", [thread_id, user.pk]
+            ):
+                return thread
+        raise Http404
 
     def page(self, user: User, limit: int, cursor: str) -> tuple[Sequence["Thread"], str | None]:
         """Return up to `limit` of a user's threads, newest activity first, and the next cursor."""
-        threads = self.filter(user=user).order_by("-updated_at", "-pk")
-        threads = threads.defer("system_prompt", "options")  # long, and in no list
+        before, parameters = "", [user.pk, limit + 1]
         if cursor:
             at, pk = paging.decode(cursor, user)
-            # The first condition alone is one range of the index.
-            threads = threads.filter(Q(updated_at__lte=at), Q(updated_at__lt=at) | Q(pk__lt=pk))
-        return paging.page(
-            threads[: limit + 1], limit, user, lambda thread: (str(thread.updated_at), thread.pk)
+            before = "AND (updated_at, id) < (%s, %s)"
+            parameters[1:1] = sql.stored(datetime.fromisoformat(at)), pk
+        threads = self.raw(
+            "SELECT id, title, model, created_at, updated_at FROM chat_thread"  # noqa: S608  # nosec B608
+            f" WHERE user_id = %s {before} ORDER BY updated_at DESC, id DESC LIMIT %s",
+            parameters,
         )
+        return paging.page(threads, limit, user, lambda thread: (str(thread.updated_at), thread.pk))
 
 
 class Thread(models.Model):
@@ -71,18 +83,16 @@ class Thread(models.Model):
         """
         if message is None:
             return []
-        table = Message._meta.db_table
-        end, parameters = "%s", [message, self.pk]
-        if message == "newest":
-            end, parameters = f"(SELECT MAX(id) FROM {table} WHERE thread_id = %s)", [self.pk] * 2  # noqa: S608  # nosec B608
+        newest = "(SELECT MAX(id) FROM chat_message WHERE thread_id = %s)"
+        end, key = (newest, self.pk) if message == "newest" else ("%s", message)
         return list(
             Message.objects.raw(
-                f"WITH RECURSIVE path(id, parent_id) AS ("  # noqa: S608  # nosec B608
-                f" SELECT id, parent_id FROM {table} WHERE id = {end} AND thread_id = %s"
-                f" UNION ALL SELECT m.id, m.parent_id FROM {table} m"
-                f" JOIN path ON m.id = path.parent_id)"
-                f" SELECT * FROM {table} WHERE id IN (SELECT id FROM path) ORDER BY id",
-                parameters,
+                "WITH RECURSIVE path(id, parent_id) AS ("  # noqa: S608  # nosec B608
+                f" SELECT id, parent_id FROM chat_message WHERE id = {end} AND thread_id = %s"
+                " UNION ALL SELECT m.id, m.parent_id FROM chat_message m"
+                " JOIN path ON m.id = path.parent_id)"
+                " SELECT * FROM chat_message WHERE id IN (SELECT id FROM path) ORDER BY id",
+                [key, self.pk],
             )
         )
 

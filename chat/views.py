@@ -8,7 +8,7 @@ from django.conf import settings
 from django.db.models import Q
 from django.http import HttpResponse
 from django.http.response import HttpResponseBase
-from django.shortcuts import aget_object_or_404, get_object_or_404
+from django.shortcuts import aget_object_or_404
 from django.utils import timezone
 from ninja import Query, Router, Status
 
@@ -63,7 +63,7 @@ def delete_threads(request: UserRequest) -> dict[str, str]:
 @rate_limit("read")
 def read_thread(request: UserRequest, thread_id: int) -> Thread:
     """Return a thread."""
-    return get_object_or_404(request.auth.threads, pk=thread_id)
+    return Thread.objects.of(request.auth, thread_id)
 
 
 @router.patch("/threads/{int:thread_id}/", response=schemas.ThreadOut)
@@ -84,7 +84,7 @@ async def change_thread(
 @rate_limit("write")
 def update_title(request: UserRequest, thread_id: int, body: schemas.NewTitle) -> dict[str, str]:
     """Give a thread a title."""
-    thread = get_object_or_404(request.auth.threads, pk=thread_id)
+    thread = Thread.objects.of(request.auth, thread_id)
     thread.title, thread.title_is_given = body.title, True
     thread.save(update_fields=["title", "title_is_given"])
     return {"status": "Title updated successfully"}
@@ -105,7 +105,7 @@ def list_messages(
     request: UserRequest, thread_id: int, page: Query[schemas.MessagesPage]
 ) -> dict[str, Any]:
     """List a thread's messages, oldest first; the first page has the newest of them."""
-    thread = get_object_or_404(request.auth.threads, pk=thread_id)
+    thread = Thread.objects.of(request.auth, thread_id)
     messages, cursor = Message.objects.page(thread, page.limit, page.cursor)
     return {"messages": messages, "next": cursor}
 
@@ -199,7 +199,7 @@ def admit(request: UserRequest, draft: Draft) -> Thread | int:
     if reply_id := repeated(draft):
         return reply_id
     ratelimit.count(request, "chat")
-    return get_object_or_404(request.auth.threads, pk=draft.thread_id)
+    return Thread.objects.of(request.auth, draft.thread_id)
 
 
 async def checked(body: schemas.ThreadSettings) -> dict[str, Any]:

@@ -12,7 +12,8 @@ from django.http import Http404, HttpRequest, HttpResponse
 from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, HttpError, ValidationError
 from ninja.parser import Parser
-from pydantic_core import from_json
+from ninja.renderers import BaseRenderer
+from pydantic_core import from_json, to_json
 
 from accounts.authentication import session_or_token
 from accounts.views import router as accounts_router
@@ -43,6 +44,16 @@ class StrictJson(Parser):
             return from_json(request.body, allow_inf_nan=False)
         except ValueError as error:
             raise InvalidJson from error
+
+
+class Json(BaseRenderer):
+    """Writes answers as JSON in pydantic's way: Django's encoder takes eight times as long."""
+
+    media_type = "application/json"
+
+    def render(self, request: HttpRequest, data: Any, *, response_status: int) -> bytes:
+        """Return the answer's body."""
+        return to_json(data)
 
 
 def refuse_fields(view: Callable[..., Any]) -> Callable[..., Any]:
@@ -82,6 +93,7 @@ api = NinjaAPI(
     version="1",
     auth=session_or_token,
     parser=StrictJson(),
+    renderer=Json(),
     docs_url="/docs/",
 )
 api.add_decorator(refuse_fields)
