@@ -1,7 +1,11 @@
 """Who is asking: the user of a session, or of a token."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from django.contrib.auth.backends import ModelBackend
 from django.contrib.auth.models import AnonymousUser
+from django.db import DatabaseError
 from django.http import HttpRequest
 
 from accounts import sessions
@@ -69,3 +73,14 @@ def user_of_session(request: HttpRequest) -> User | None:
         return None
     sessions.has_been_seen(request)
     return request.user
+
+
+@contextmanager
+def while_there(user: User) -> Iterator[None]:
+    """Raise `NotAuthenticated` where something fails since its user was deleted at this moment."""
+    try:
+        yield
+    except DatabaseError:
+        if User.objects.filter(pk=user.pk).exists():
+            raise
+        raise NotAuthenticated from None

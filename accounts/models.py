@@ -13,6 +13,7 @@ from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator
 from django.db import IntegrityError, models, transaction
 from django.db.models.functions import Lower
+from django.http import Http404
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 
@@ -143,11 +144,24 @@ class User(AbstractUser):
         """Tell whether this member of the staff may: never themselves, nor somebody above them."""
         return self.is_staff and self != user and (self.is_superuser or not user.is_superuser)
 
+    def delete(self, *args: Any, **kwargs: Any) -> Any:
+        """Delete the account with all that belongs to it."""
+        with transaction.atomic():
+            # Locked, so that nothing is added to what has been collected for deletion.
+            if not User.objects.select_for_update().filter(pk=self.pk).exists():
+                return 0, {}
+            access_ended.send(User, user=self)
+            return super().delete(*args, **kwargs)
+
     def deactivate(self, reason: str = "") -> None:
-        """End everything this user can do here, at once; the reason goes into the audit log."""
+        """End everything this user can do here, at once; the reason goes into the audit log.
+
+        Raises `Http404` for one who has been deleted.
+        """
         with transaction.atomic():
             self.is_active = False
-            self.save(update_fields=["is_active"])
+            if not User.objects.filter(pk=self.pk).update(is_active=False):
+                raise Http404
             self.session_set.all().delete()
             self.tokens.all().delete()
         access_ended.send(User, user=self)

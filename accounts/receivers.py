@@ -1,7 +1,9 @@
 """What the audit log is told of logins, here and in the admin, and of accounts that are deleted."""
 
+from functools import partial
 from typing import Any
 
+from django.db import transaction
 from django.http import HttpRequest
 
 from accounts.models import User
@@ -26,5 +28,5 @@ def logged_out(sender: Any, request: HttpRequest, user: User | None, **signal: A
 
 
 def deleted(sender: Any, instance: User, **signal: Any) -> None:
-    """Note whose account is gone."""
-    audit.record("deletion", instance.pk)
+    """Note whose account is gone, once it is."""
+    transaction.on_commit(partial(audit.record, "deletion", instance.pk))

@@ -38,6 +38,10 @@ class SessionStore(DatabaseSessionStore):
             return super().load()  # nobody's, or none
         return self.decode(self.user.session_data)  # type: ignore[attr-defined]
 
+    def _validate_session_key(self, key: str | None) -> bool:
+        """Tell whether this may be a key at all; a database may not even look for a NUL."""
+        return super()._validate_session_key(key) and str(key).isalnum()  # type: ignore[misc]
+
     @classmethod
     def get_model_class(cls) -> type[Session]:
         """Return the model of the rows."""

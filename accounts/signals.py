@@ -3,4 +3,4 @@
 from django.dispatch import Signal
 
 access_ended = Signal()
-"""Sent with `user` when somebody has been deactivated."""
+"""Sent with `user` when somebody has been deactivated, and in the transaction that deletes them."""

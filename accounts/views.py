@@ -10,7 +10,7 @@ from django.shortcuts import get_object_or_404
 from ninja import Router, Status
 
 from accounts import passwords, sessions
-from accounts.authentication import UserRequest, anybody, session
+from accounts.authentication import UserRequest, anybody, session, while_there
 from accounts.models import Token, User
 from accounts.schemas import (
     Confirmation,
@@ -84,8 +84,8 @@ def status(request: UserRequest) -> dict[str, Any]:
 def delete(request: UserRequest, body: Confirmation = NO_CONFIRMATION) -> dict[str, str]:
     """Delete the account with all that belongs to it."""
     passwords.confirm(request, request.auth, body.password)
-    auth.logout(request)
     request.auth.delete()
+    request.session.flush()
     return {"message": "User deleted successfully"}
 
 
@@ -114,11 +114,12 @@ def change_password(request: UserRequest, body: PasswordChange) -> dict[str, str
 
 
 @router.post("/email/change/", response=Said)
-@rate_limit("register")  # as registration, it tells which addresses are taken
+@rate_limit("register", needs_cache=True)  # as registration, it tells which addresses are taken
 def change_email(request: UserRequest, body: EmailChange) -> dict[str, str]:
     """Take another e-mail address; the one before gets a mail that says so."""
     passwords.confirm(request, request.auth, body.password)
-    request.auth.change_email(body.email)
+    with while_there(request.auth):
+        request.auth.change_email(body.email)
     return {"message": "E-mail address changed successfully"}
 
 
@@ -172,7 +173,8 @@ def end_session(request: UserRequest, session_id: int) -> dict[str, str]:
 def create_token(request: UserRequest, body: NewToken) -> Status[dict[str, Any]]:
     """Create a token for scripts; the only time it is shown."""
     passwords.confirm(request, request.auth, body.password)
-    token, secret = Token.objects.issue(request.auth, body.name, body.days)
+    with while_there(request.auth):
+        token, secret = Token.objects.issue(request.auth, body.name, body.days)
     described = {name: getattr(token, name) for name in ("id", "name", "prefix", "expires_at")}
     return Status(201, {"token": secret, **described})
 

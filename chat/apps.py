@@ -1,7 +1,6 @@
 """The chat app."""
 
 from django.apps import AppConfig
-from django.db.models.signals import pre_delete
 
 
 class ChatConfig(AppConfig):
@@ -10,10 +9,8 @@ class ChatConfig(AppConfig):
     name = "chat"
 
     def ready(self) -> None:
-        """Connect the signals."""
-        from accounts.models import User
+        """Connect the signal."""
         from accounts.signals import access_ended
         from chat import receivers
 
-        access_ended.connect(receivers.stop_replies)
-        pre_delete.connect(receivers.stop_replies_of_deleted, sender=User)
+        access_ended.connect(receivers.end_replies)

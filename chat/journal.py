@@ -221,24 +221,22 @@ def settle(begun: Begun, text: str, thinking: str, ending: Ending) -> None:
         reply.prompt_tokens, reply.completion_tokens, reply.duration_ms = ending.record
 
     row = Message.objects.filter(pk=reply.pk)
+    # Where Ollama's record is missing, because the reply was cut short, the prompt's estimate
+    # counts, and a token for each piece that came.
+    prompt_tokens, completion_tokens, *_ = ending.record or (begun.context.tokens, ending.pieces)
+    is_nothing = ending.status == Status.FAILED and not text
     with transaction.atomic():
-        if ending.status == Status.FAILED and not text:
-            if row.generating().select_for_update().first():
-                discard(begun)
-                return
-            is_stored = 0
-        else:
-            is_stored = sql.execute(f"{END} AND status = %s", *ending_of(reply), Status.GENERATING)
-        if not is_stored:
+        if is_nothing and row.generating().select_for_update().first():
+            discard(begun)
+            return
+        # First, since whoever deletes a user takes their locks in this order.
+        count_usage(begun.thread.user_id, reply.model, 1, prompt_tokens, completion_tokens)
+        end = f"{END} AND status = %s"
+        if not sql.execute(end, *ending_of(reply), Status.GENERATING):
             status = row.values_list("status", flat=True).first()
             reply.status = status or Status.STOPPED  # deleted with its thread or its user
             reply.error_code = ""
             sql.execute(END, *ending_of(reply))
-        # Where Ollama's record is missing, because the reply was cut short, the prompt's estimate
-        # counts and a token for each piece that came.
-        estimated = begun.context.tokens, ending.pieces
-        prompt_tokens, completion_tokens, *_ = ending.record or estimated
-        count_usage(begun.thread.user_id, reply.model, 1, prompt_tokens, completion_tokens)
 
 
 def ending_of(reply: Message) -> tuple[Any, ...]:

@@ -2,17 +2,19 @@
 
 from typing import Any
 
+from django.db import transaction
 from django.db.models import Q
 
 from accounts.models import User
 from chat import replies
 
 
-def stop_replies(sender: type[User], user: User, **signal: Any) -> None:
-    """Stop whatever is being written for a user."""
-    replies.stop(Q(thread__user=user))
+def end_replies(sender: type[User], user: User, **signal: Any) -> None:
+    """Stop whatever is being written for a user.
 
-
-def stop_replies_of_deleted(sender: type[User], instance: User, **signal: Any) -> None:
-    """Stop whatever is being written for a user who is about to be deleted."""
-    stop_replies(sender, instance)
+    Where this is part of a transaction, no message is added to their threads till its end.
+    """
+    with transaction.atomic():
+        threads = user.threads.select_for_update().order_by("pk")
+        list(threads.values_list("pk", flat=True))
+        replies.stop(Q(thread__user=user))

@@ -12,7 +12,8 @@ from django.shortcuts import aget_object_or_404
 from django.utils import timezone
 from ninja import Query, Router, Status
 
-from accounts.authentication import UserRequest
+from accounts.authentication import UserRequest, while_there
+from accounts.models import User
 from chat import llm, replies, schemas, streams
 from chat.database import in_database
 from chat.journal import Draft, repeated
@@ -36,10 +37,8 @@ async def create_thread(
     request: UserRequest, body: schemas.ThreadSettings = NO_SETTINGS
 ) -> Status[dict[str, Any]]:
     """Begin a thread."""
-    changes = await checked(body)
-    thread = await Thread.objects.acreate(
-        user=request.auth, **{"model": settings.OLLAMA_MODEL, **changes}
-    )
+    fields = {"model": settings.OLLAMA_MODEL, **await checked(body)}
+    thread = await in_database(begin_thread, request.auth, fields)
     return Status(201, {"thread_id": thread.pk, "thread": thread})
 
 
@@ -168,6 +167,12 @@ def read_usage(request: UserRequest, period: Query[schemas.Period]) -> dict[str,
     since = timezone.now().date() - timedelta(days=period.days - 1)
     used = request.auth.usage.filter(date__gte=since).order_by("-date", "model")
     return {"days": used, "total": used.total()}
+
+
+def begin_thread(user: User, fields: dict[str, Any]) -> Thread:
+    """Store a new thread."""
+    with while_there(user):
+        return Thread.objects.create(user=user, **fields)
 
 
 async def send(request: UserRequest, thread_id: int, body: schemas.NewMessage) -> int:

@@ -24,3 +24,11 @@ class RequestId(logging.Filter):
         """Add the id; no line is held back."""
         record.request_id = request_id()
         return True
+
+
+class Lines(logging.Formatter):
+    """Indents all lines of an entry but the first, so that no text in it passes for an entry."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the entry."""
+        return "\n    ".join(super().format(record).splitlines())

@@ -56,7 +56,9 @@ def count(request: HttpRequest, name: str, key: str = "", *, needs_cache: bool =
             f"Too many requests: try again in {reset} seconds.",
             headers={**headers, "Retry-After": str(reset)},
         )
-    request.rate_limit_headers = headers  # type: ignore[attr-defined]
+    # A second limit is not told of: whose guesses are counted together would be seen by it.
+    if not hasattr(request, "rate_limit_headers"):
+        request.rate_limit_headers = headers  # type: ignore[attr-defined]
 
 
 def rate_limit(name: str, *, needs_cache: bool = False) -> Callable[..., Any]:

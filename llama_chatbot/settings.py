@@ -305,7 +305,11 @@ LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {
-        "line": {"format": "{asctime} {levelname} {name} {request_id}: {message}", "style": "{"},
+        "line": {
+            "()": "llama_chatbot.logs.Lines",
+            "format": "{asctime} {levelname} {name} {request_id}: {message}",
+            "style": "{",
+        },
         "bare": {"format": "{message}", "style": "{"},
     },
     "filters": {"request_id": {"()": "llama_chatbot.logs.RequestId"}},

@@ -1,14 +1,16 @@
 """The audit log: a line for each thing that is done with an account."""
 
+import json
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import Permission
 from django.utils import timezone
 
 from accounts.models import Token, User
-from accounts.tests.tools import Audit, error_of, log_in
+from accounts.tests.tools import Audit, Browser, error_of, log_in
 from llama_chatbot.tests.people import PASSWORD, Caller, create_user
-from llama_chatbot.tests.processes import Server
+from llama_chatbot.tests.processes import Server, wait_until
 
 NEW = "an0ther-horse-battery"
 
@@ -88,7 +90,6 @@ def test_every_act_has_its_line(server: Server, audit: Audit, nobody: Caller) ->
         "token_revoked",
         "sessions_ended",
         "password_changed",
-        "logout",
         "deletion",
     ]
     lines = audit.lines()
@@ -126,3 +127,18 @@ def test_what_is_refused_has_no_line(audit: Audit, ann: Caller, bob: Caller) -> 
     error_of(ann.post("/auth/tokens/", json={}), 400, "invalid")
 
     assert audit.events() == []
+
+
+def test_nobody_can_write_a_line_of_it(server: Server, audit: Audit) -> None:
+    staff = create_user("eve", is_staff=True)
+    staff.user_permissions.add(Permission.objects.get(codename="view_thread"))
+    eve = Browser(server.url, staff)
+    forged = json.dumps({"event": "deactivation", "request_id": audit.request_id})
+
+    for line_end in ("\n", "\r", "\r\n", "\u2028"):
+        text = f"x{line_end}{forged}{line_end}"
+        assert eve.get("/admin/chat/thread/", params={"_to_field": text}).status_code == 400
+        assert eve.get("/admin/chat/thread/", params={text: "1"}).status_code == 400
+
+    wait_until(lambda: server.log().count(audit.request_id) >= 8, 5)
+    assert audit.lines() == []

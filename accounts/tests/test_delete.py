@@ -1,9 +1,17 @@
 """DELETE /auth/delete/: the end of an account."""
 
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+import pytest
+from django.db import transaction
+
 from accounts.models import Session, Token, User
 from accounts.tests.tools import at_once, error_of, is_logged_in, token_of
 from chat.models import Thread
-from llama_chatbot.tests.people import PASSWORD, Caller
+from llama_chatbot.tests.people import PASSWORD, Caller, create_user
+from llama_chatbot.tests.processes import Server
 
 
 def test_it_deletes_the_account_with_all_that_belongs_to_it(ann: Caller, bob: Caller) -> None:
@@ -53,3 +61,37 @@ def test_twice_at_once_deletes_once(ann: Caller) -> None:
 
 def test_it_wants_somebody_who_is_logged_in(nobody: Caller) -> None:
     error_of(nobody.delete("/auth/delete/"), 401, "not_authenticated")
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/auth/tokens/", {"name": "my script", "days": 1}),
+        ("/auth/email/change/", {"email": "new@example.com"}),
+        ("/chat/threads/new/", {}),
+    ],
+)
+def test_what_is_done_at_that_moment_is_done_or_refused(
+    server: Server, path: str, body: dict[str, Any]
+) -> None:
+    for number in range(12):
+        user = create_user(f"user-{number}")
+        one, other = Caller(server.url, user), Caller(server.url, user)
+
+        call = partial(one.post, path, json=body)
+        answers = at_once(call, partial(other.delete, "/auth/delete/"))
+
+        assert {answer.status_code for answer in answers} <= {200, 201, 401}, answers[-1].text
+        assert not User.objects.filter(pk=user.pk).exists()
+
+
+def test_only_a_deletion_that_was_stored_is_in_the_audit_log(
+    ann: Caller, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO", "audit"), suppress(ZeroDivisionError), transaction.atomic():
+        assert ann.user
+        ann.user.delete()
+        raise ZeroDivisionError
+
+    assert User.objects.filter(username="ann").exists()
+    assert "deletion" not in caplog.text

@@ -1,5 +1,6 @@
 """The limits of login and registration, which hold passwords against guessing."""
 
+from itertools import pairwise
 from random import SystemRandom
 from uuid import uuid4
 
@@ -9,7 +10,7 @@ from accounts.models import User
 from accounts.tests.tools import error_of, is_logged_in
 from conftest import StartServer
 from llama_chatbot.tests.people import PASSWORD, Caller, create_user
-from llama_chatbot.tests.processes import Memcached, wait_until
+from llama_chatbot.tests.processes import Memcached, Server, wait_until
 
 randrange = SystemRandom().randrange  # the other is seeded, the same for each run
 
@@ -41,6 +42,17 @@ def test_one_account_is_guessed_at_under_all_its_names_together(start_server: St
     assert right.headers["RateLimit-Remaining"] == "0"
     error_of(unknown, 400, "invalid")  # a name that nobody has is limited just so
     error_of(again, 429, "rate_limited")
+
+
+def test_what_is_left_does_not_tell_which_name_has_which_address(server: Server) -> None:
+    create_user("carl", email="carl.private@example.com")
+    caller = Caller(server.url)
+
+    first, second = log_in(caller, "carl"), log_in(caller, "carl.private@example.com")
+    third, fourth = log_in(caller, f"nobody-{uuid4()}"), log_in(caller, f"{uuid4()}@example.com")
+
+    left = [int(answer.headers["RateLimit-Remaining"]) for answer in (first, second, third, fourth)]
+    assert len({earlier - later for earlier, later in pairwise(left)}) == 1
 
 
 def test_nobody_is_locked_out_for_longer_than_the_window(start_server: StartServer) -> None:
@@ -101,9 +113,10 @@ def test_without_memcached_login_is_refused_and_sessions_go_on(start_server: Sta
         login = log_in(nobody, "ann", PASSWORD)
         registration = nobody.post("/auth/register/", json=CARL)
         reset = nobody.post("/auth/password/reset/", json={"email": "ann@example.com"})
+        change = ann.post("/auth/email/change/", json={"email": "new@example.com"})
         status, usage = ann.get("/auth/status/"), ann.get("/auth/usage/")
 
-        for refused in (login, registration, reset):
+        for refused in (login, registration, reset, change):
             error_of(refused, 503, "unavailable")
         assert not User.objects.filter(username="carl").exists()
         assert status.json()["authenticated"]

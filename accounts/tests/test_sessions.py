@@ -6,6 +6,7 @@ import pytest
 from django.utils import timezone
 
 from accounts.models import Session
+from accounts.sessions import SessionStore
 from accounts.tests.tools import at_once, error_of, is_logged_in, log_in
 from llama_chatbot.tests.people import PASSWORD, Caller, create_session, create_user, long_ago
 
@@ -119,3 +120,10 @@ def test_the_session_that_asks_can_end_itself(ann: Caller) -> None:
 
     assert answer.status_code == 200
     assert not is_logged_in(ann)
+
+
+def test_a_cookie_that_can_be_no_key_is_nobodys(nobody: Caller) -> None:
+    for key in (r'"\000aaaaaaaaaaa"', '"aaaaaaaaaaa "', "aaaaaaaaaaa%00", "a" * 5000):
+        nobody.headers["Cookie"] = f"sessionid={key}"
+        assert not is_logged_in(nobody)
+    assert SessionStore("\0aaaaaaaaaaa").session_key is None  # PostgreSQL refuses to look for it

@@ -146,3 +146,26 @@ def test_lists_are_read_page_by_page(ann: httpx.Client) -> None:
 
     assert [thread["id"] for thread in first["threads"] + second["threads"]] == threads[::-1]
     assert second["next"] is None
+
+
+def test_an_account_is_deleted_while_its_owner_goes_on_writing(ann: httpx.Client) -> None:
+    threads = [begin_thread(ann) for _ in range(6)]
+
+    def send(thread: int) -> httpx.Response:
+        return ann.post(f"/chat/response/{thread}/", json={"message": "Hello"})
+
+    with ThreadPoolExecutor(20) as pool:
+        answers = [pool.submit(send, thread) for thread in threads]
+        answers += [pool.submit(ann.post, "/chat/threads/new/") for _ in range(12)]
+        deletion = pool.submit(ann.delete, "/auth/delete/")
+
+    assert deletion.result().status_code == 200
+    assert {answer.result().status_code for answer in answers} <= {200, 201, 401, 404}
+    assert ann.get("/auth/sessions/").status_code == 401
+
+
+def test_a_cookie_with_nul_is_nobodys(postgresql_server: Server) -> None:
+    cookie = {"Cookie": r'sessionid="\000aaaaaaaaaaa"'}
+    answer = httpx.get(f"{postgresql_server.url}/auth/status/", headers=cookie)
+
+    assert answer.json()["authenticated"] is False
