@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from asgiref.sync import sync_to_async
 from django.db import close_old_connections
@@ -20,7 +20,8 @@ heart = ThreadPoolExecutor(max_workers=1, thread_name_prefix="heart")
 
 async def in_database(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     """Run a sync function of the database in the thread of the request under way."""
-    return await sync_to_async(_run)(function, *args, **kwargs)
+    result: R = await _run_in_thread(function, *args, **kwargs)
+    return result
 
 
 async def in_background(
@@ -37,3 +38,6 @@ def _run(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         return function(*args, **kwargs)
     finally:
         close_old_connections()
+
+
+_run_in_thread: Any = sync_to_async(_run)  # once, since making one costs a fifth of a call
