@@ -43,7 +43,6 @@ SPACES_IN_A_TOKEN = 4
 # See `scale`. Words of one script may still have half as many letters in a token as others.
 MARGIN = 1.2
 LEAST_SCALE = 0.25
-LEAST_SCALE_OF_LATIN = 0.8  # of any text in ASCII, which is estimated more closely than others
 SAMPLE = 200  # characters that tell the script
 
 # What the templates of LLaMA and its relatives put between messages. Ollama does not tell such a
@@ -175,7 +174,8 @@ def plan(thread: Thread, path: Sequence[Message], text: str, window: int) -> Con
 def room_for_answer(thread: Thread, num_ctx: int) -> int:
     """Return how many tokens of the window are not for the prompt."""
     wanted: int | None = thread.options.get("num_predict")
-    return num_ctx // 4 if wanted is None else min(wanted, num_ctx // 2)
+    # At least as much as an estimate of a rare text may be wrong by.
+    return num_ctx // 4 if wanted is None else min(max(wanted, num_ctx // 10), num_ctx // 2)
 
 
 def turns_of(path: Sequence[Message]) -> list[Turn]:
@@ -267,15 +267,17 @@ def counted_sizes(turns: Sequence[Turn], model: str) -> list[int | None]:
 def scale(turns: Sequence[Turn], thread: Thread, script: str) -> float:
     """Return what part of an estimate a text of this script has by the model's counts of others.
 
-    The largest part among the turns, with a margin; 1 where there are none of that script.
+    The largest part among the turns, with a margin; 1 where there are none of that script, and for
+    ASCII, which is estimated closely, and where digits or a password follow on words.
     """
     parts = [
         size / turn.estimated
         for turn, size in zip(turns, counted_sizes(turns, thread.model), strict=True)
         if size and script_of(turn.question.content + turn.reply.content) == script
     ]
-    least = LEAST_SCALE_OF_LATIN if script == "LATIN" else LEAST_SCALE
-    return min(1, max(least, MARGIN * max(parts))) if parts else 1
+    if script == "LATIN" or not parts:
+        return 1
+    return min(1, max(LEAST_SCALE, MARGIN * max(parts)))
 
 
 def script_of(text: str) -> str:

@@ -21,7 +21,7 @@ from chat import journal, llm
 from chat.database import heart, in_background, writers
 from chat.events import Beat, Delta, Event, Start, Thought, last_event
 from chat.journal import Begun, Ending, State
-from chat.models import Status
+from chat.models import Status, written_here
 from llama_chatbot.errors import Unavailable
 
 CHECKPOINT_SECONDS = 0.75  # so that a Stop from elsewhere is seen within a second
@@ -173,6 +173,7 @@ class LiveReply:
                 reply.status = Status.INTERRUPTED
             self.last_event = last_event(reply, ending.error)
             del replies[reply.pk]
+            written_here.discard(reply.pk)
             if reply.status == Status.FAILED:
                 failures[reply.pk] = self.last_event
                 self.loop.call_later(FAILURE_SECONDS, failures.pop, reply.pk, None)
@@ -234,6 +235,7 @@ def write(begun: Begun) -> LiveReply:
     """
     global _checkpoints
     reply = replies[begun.reply.pk] = LiveReply(begun)
+    written_here.add(begun.reply.pk)
     if _is_over:  # it was begun while the time of grace ended
         reply.end(Status.INTERRUPTED)
     if _checkpoints is None or _checkpoints.done():

@@ -3,11 +3,13 @@
 ModelError                what a client can read about a model that did not answer
 ├── ModelUnavailable      Ollama is down, refuses, is busy, or talks nonsense
 ├── ModelMissing          Ollama does not have the model
+├── PromptTooLong         the model counts more tokens than were estimated
 └── ModelTimeout          Ollama did not answer in time
 UnknownModel              the client chose a model that Ollama does not have
 """
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager
@@ -33,6 +35,7 @@ FAIL_FAST_SECONDS = 3.0
 NANOSECONDS_IN_A_MILLISECOND = 1_000_000
 MAX_STORED_NUMBER = 2**31 - 1
 MAX_REASON_LENGTH = 200
+TOO_LONG = re.compile(r"(exceeds|longer than) (the )?(maximum |available )?context")
 
 # What ollama's client raises for an answer that is not Ollama's: not JSON, not an object, or an
 # object of another shape.
@@ -62,6 +65,13 @@ class ModelMissing(ModelError):
             f"The model {model} is not installed: the operator can get it with "
             f"`python manage.py pullmodel {model}`."
         )
+
+
+class PromptTooLong(ModelError):
+    """The model counts more tokens than were estimated."""
+
+    status, code = 400, "invalid"
+    message = "The message is too long for the model's window: shorten it."
 
 
 class ModelTimeout(ModelError):
@@ -107,10 +117,22 @@ class Record(NamedTuple):
     duration_ms: int
 
 
-_clients: WeakKeyDictionary[asyncio.AbstractEventLoop, ollama.AsyncClient] = WeakKeyDictionary()
+class Client(ollama.AsyncClient):
+    """Ollama's own, which asks it to refuse a prompt or a reply that does not fit.
+
+    By itself Ollama cuts them silently, and the client's `chat` cannot say otherwise.
+    """
+
+    async def _request(self, *args: Any, **kwargs: Any) -> Any:
+        if "/api/chat" in args:
+            kwargs["json"] |= {"truncate": False, "shift": False}
+        return await super()._request(*args, **kwargs)
 
 
-def client() -> ollama.AsyncClient:
+_clients: WeakKeyDictionary[asyncio.AbstractEventLoop, Client] = WeakKeyDictionary()
+
+
+def client() -> Client:
     """Return the event loop's one client: making one costs 25 ms."""
     loop = asyncio.get_running_loop()
     if loop not in _clients:
@@ -118,7 +140,7 @@ def client() -> ollama.AsyncClient:
             # Every running reply holds a connection, so their number must not be limited here.
             client=lambda: aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
         )
-        _clients[loop] = ollama.AsyncClient(
+        _clients[loop] = Client(
             host=settings.OLLAMA_HOST,
             transport=transport,
             timeout=httpx.Timeout(None, connect=settings.OLLAMA_CONNECT_TIMEOUT_SECONDS),
@@ -217,6 +239,8 @@ async def _call(model: str = "") -> AsyncIterator[Callable[[], None]]:
     except ollama.ResponseError as error:
         if error.status_code == 404 and model:
             raise ModelMissing(model) from None
+        if error.status_code == 400 and TOO_LONG.search(str(error.error)):
+            raise PromptTooLong(fields={"message": [PromptTooLong.message]}) from None
         reason = shorten(str(error.error), MAX_REASON_LENGTH, placeholder="…")
         raise ModelUnavailable(f"The model server refused: {reason}") from None
     except GARBAGE as error:

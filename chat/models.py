@@ -118,6 +118,9 @@ HOST = socket.gethostname()
 NONCE = secrets.token_hex(4)  # a container's process has the same number after its restart
 
 
+written_here: set[int] = set()  # the ids of the replies that this process writes
+
+
 def this_process() -> str:
     """Return the name under which this process owns replies."""
     return f"{HOST}/{os.getpid()}/{NONCE}"
@@ -161,7 +164,7 @@ class MessageQuerySet(models.QuerySet["Message"]):
 
     def settle(self) -> bool:
         """Mark as interrupted what nobody writes any more; return whether anything is written."""
-        running = list(self.generating().only("owner", "heartbeat_at", "created_at"))
+        running = list(self.generating().only("thread", "owner", "heartbeat_at", "created_at"))
         orphans = [reply for reply in running if reply.is_orphaned]
         for reply in orphans:
             # Compared again, since its process may have come back meanwhile.
@@ -262,6 +265,8 @@ class Message(models.Model):
     def is_orphaned(self) -> bool:
         """Whether a generating reply's process is dead, as far as can be told from here."""
         silent_for = timezone.now() - (self.heartbeat_at or self.created_at)
+        if self.owner == this_process():  # which may wait for the database itself
+            return silent_for > DEAD_OWNER_AFTER and self.pk not in written_here
         is_dead = silent_for > DEAD_OWNER_AFTER and not may_live(self.owner)
         return is_dead or silent_for > STALE_AFTER
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator
 
 from django.conf import settings
-from django.db import OperationalError
+from django.db import OperationalError, transaction
 from django.db.models import Q, QuerySet
 
 from chat import journal, live, llm, titles
@@ -71,6 +71,7 @@ async def follow_stored(reply_id: int, offset: int) -> AsyncIterator[Event]:
         tells = now - told_at > FOLLOWED_SECONDS
         told_at = now if tells else told_at
         was_new = reply is None
+        before = reply
         try:
             reply = await in_database(journal.read, reply_id, following=tells)
         except OperationalError:
@@ -81,8 +82,7 @@ async def follow_stored(reply_id: int, offset: int) -> AsyncIterator[Event]:
             await asyncio.sleep(POLL_SECONDS)
             continue
         if reply is None:
-            # It failed before its first word, here or in another process.
-            yield live.failures.get(reply_id) or Failure(llm.ModelUnavailable())
+            yield await what_became_of(reply_id, before)
             return
         if was_new:
             yield Start.of(reply)
@@ -103,6 +103,15 @@ async def follow_stored(reply_id: int, offset: int) -> AsyncIterator[Event]:
             yield Beat()
             heard_at = now
         await asyncio.sleep(POLL_SECONDS)
+
+
+async def what_became_of(reply_id: int, before: Message | None) -> Event:
+    """Return the last event of a reply that is gone; `before` is its row, if it was seen."""
+    if before and not await Thread.objects.filter(pk=before.thread_id).aexists():
+        before.status = Status.STOPPED
+        return last_event(before)
+    # It failed before its first word; of another process, nobody here knows why.
+    return live.failures.get(reply_id) or Failure(llm.ModelUnavailable())
 
 
 def stop(which: Q) -> list[int]:
@@ -147,7 +156,10 @@ async def wait(reply_id: int) -> Message:
 
 def delete_threads(threads: QuerySet[Thread]) -> int:
     """Delete threads, ending their running replies; return how many there were."""
-    ids = list(threads.values_list("pk", flat=True))
-    stop(Q(thread__in=ids))
-    _, counts = Thread.objects.filter(pk__in=ids).delete()
+    with transaction.atomic():
+        # Locked, so that no message is added to what has been collected for deletion.
+        locked = threads.select_for_update().order_by("pk")
+        ids = list(locked.values_list("pk", flat=True))
+        stop(Q(thread__in=ids))
+        _, counts = Thread.objects.filter(pk__in=ids).delete()
     return counts.get(Thread._meta.label, 0)

@@ -61,12 +61,14 @@ def offset_of(last_event_id: str, reply_id: int) -> int | None:
 
     None where it has had the last event of this one.
     """
-    _, has_ended, ended_id = last_event_id.partition(END_MARK)
-    if has_ended:
-        return None if ended_id == str(reply_id) else 0
-    if not (last_event_id.isascii() and last_event_id.isdigit() and len(last_event_id) < 16):
+    offset, has_ended, ended_id = last_event_id.partition(END_MARK)
+    number = ended_id if has_ended else offset
+    if not (number.isascii() and number.isdigit() and len(number) < 16):
         raise ApiError("The Last-Event-ID is not one of this stream's.")
-    return int(last_event_id)
+    if has_ended:
+        # A newer one than the thread's newest had failed, and left the thread as it was.
+        return None if int(ended_id) >= reply_id else 0
+    return int(offset)
 
 
 async def first_text(events: AsyncIterator[Event]) -> str:

@@ -26,7 +26,7 @@ from llama_chatbot.ratelimit import rate_limit
 router = Router(tags=["chat"])
 usage_router = Router(tags=["accounts"])
 
-REPEATED_SEND_SECONDS = 30.0  # in which a send is stored, if ever
+REPEATED_SEND_SECONDS = 5.0  # in which a send is mostly stored; who comes later is counted
 
 NO_SETTINGS = schemas.ThreadSettings()
 

@@ -24,7 +24,7 @@ from django.middleware.security import SecurityMiddleware
 from django.utils.deprecation import MiddlewareMixin
 from whitenoise.middleware import WhiteNoiseMiddleware
 
-from llama_chatbot.errors import ApiError, CrossOrigin, NotAuthenticated, TooLarge, of_status
+from llama_chatbot.errors import ApiError, CrossOrigin, TooLarge, of_status
 from llama_chatbot.logs import current_request
 
 View = Callable[[HttpRequest], Awaitable[HttpResponseBase]]
@@ -236,6 +236,6 @@ class Sessions(SessionMiddleware):
         if request.session.modified:
             try:
                 return await sync_to_async(self.process_response)(request, response)
-            except SessionInterrupted:  # ended elsewhere while this request ran
-                return NotAuthenticated().response()
+            except SessionInterrupted:
+                return response  # ended elsewhere meanwhile; what was done is done
         return self.process_response(request, response)

@@ -182,7 +182,14 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     DATABASES["default"]["CONN_MAX_AGE"] = None
     DATABASES["default"]["TEST"] = {"NAME": f"{DATABASES['default']['NAME']}.test"}
 elif DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
-    DATABASES["default"].setdefault("OPTIONS", {})["pool"] = {"min_size": 0, "max_size": 20}
+    # By themselves, calls wait 30 s for a PostgreSQL that is away, and after its return the pool
+    # waits as long again before it looks.
+    DATABASES["default"].setdefault("OPTIONS", {})["pool"] = {
+        "min_size": 0,
+        "max_size": 20,
+        "timeout": 5,
+        "reconnect_timeout": 2,
+    }
 else:
     sys.exit("Cannot start, the setting DATABASE_URL is wrong: not sqlite:/// or postgres://")
 

@@ -105,7 +105,7 @@ class Model:
         return parameters
 
     async def reply(
-        self, messages: list[Message], options: Options
+        self, messages: list[Message], options: Options, *, truncate: bool = True
     ) -> AsyncGenerator[str | Ending, None]:
         """Yield the reply's text piece by piece, and at last how it ended.
 
@@ -115,7 +115,7 @@ class Model:
         """
         asked = time.perf_counter_ns()
         window = min(options.num_ctx, self.context) if options.num_ctx > 0 else self.context
-        prompt = await self._fit(messages, window)
+        prompt = await self._fit(messages, window, truncate)
         room = window - len(prompt)
         limit = min(options.num_predict, room) if options.num_predict > 0 else room
 
@@ -171,12 +171,12 @@ class Model:
         finally:
             abandoned.set()
 
-    async def _fit(self, messages: list[Message], window: int) -> list[int]:
+    async def _fit(self, messages: list[Message], window: int, truncate: bool) -> list[int]:
         """Return the prompt's tokens, dropping the oldest messages that are too much.
 
-        As Ollama does: system messages and the last message always stay. At least one token of
-        the window is left for the reply. Fewer messages never make a longer prompt, so the first
-        message to keep is found by bisection.
+        As Ollama does, where it may `truncate`: system messages and the last message always stay.
+        At least one token of the window is left for the reply. Fewer messages never make a longer
+        prompt, so the first message to keep is found by bisection.
         """
 
         async def prompt_from(start: int) -> list[int]:
@@ -187,7 +187,7 @@ class Model:
         if len(prompt) < window:
             return prompt
         last = len(messages) - 1
-        low, high = min(1, last), last
+        low, high = (min(1, last), last) if truncate else (0, 0)
         while low < high:
             middle = (low + high) // 2
             if len(await prompt_from(middle)) < window:

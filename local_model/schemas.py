@@ -64,6 +64,7 @@ class ChatRequest(Body):
     messages: list[Message] = Field(default_factory=list)
     stream: bool = True
     options: Options = Field(default_factory=Options)
+    truncate: bool = True
     tools: list[Any] | None = None
     think: bool | str | None = None
     format: Any = None

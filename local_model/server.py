@@ -201,7 +201,8 @@ async def records(
     model: Model, body: ChatRequest, started: int
 ) -> AsyncGenerator[dict[str, Any], None]:
     """Yield the chat's answer as Ollama's records, the last with the counts."""
-    async with aclosing(model.reply(body.messages, body.options)) as reply:
+    asked = model.reply(body.messages, body.options, truncate=body.truncate)
+    async with aclosing(asked) as reply:
         async for piece in reply:
             yield record(**counts(piece, started)) if isinstance(piece, Ending) else record(piece)
 

@@ -1,5 +1,6 @@
 """GET and DELETE /auth/sessions/: where one is logged in."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 
 import pytest
@@ -9,6 +10,7 @@ from accounts.models import Session
 from accounts.sessions import SessionStore
 from accounts.tests.tools import at_once, error_of, is_logged_in, log_in
 from llama_chatbot.tests.people import PASSWORD, Caller, create_session, create_user, long_ago
+from llama_chatbot.tests.scripted_ollama import Script, ScriptedOllama
 
 
 def test_it_tells_when_from_where_and_with_what(nobody: Caller) -> None:
@@ -127,3 +129,21 @@ def test_a_cookie_that_can_be_no_key_is_nobodys(nobody: Caller) -> None:
         nobody.headers["Cookie"] = f"sessionid={key}"
         assert not is_logged_in(nobody)
     assert SessionStore("\0aaaaaaaaaaa").session_key is None  # PostgreSQL refuses to look for it
+
+
+def test_an_answer_is_not_lost_because_the_session_got_another_key_meanwhile(
+    ann: Caller, ollama: ScriptedOllama
+) -> None:
+    unseen = Caller(str(ann.base_url), ann.user, last_seen_at=long_ago())
+    thread = unseen.thread()
+    ollama.script = Script(["Hello"], hold_after=1)
+
+    with ThreadPoolExecutor() as pool:
+        answer = pool.submit(unseen.post, f"/chat/response/{thread.pk}/", json={"message": "Hi"})
+        ollama.wait_for_open(1)
+        body = {"old_password": PASSWORD, "new_password": "an0ther-horse-battery"}
+        assert unseen.post("/auth/password/change/", json=body).status_code == 200
+        ollama.release()
+
+    assert answer.result().status_code == 200
+    assert answer.result().json()["response"] == "Hello"

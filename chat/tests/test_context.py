@@ -221,6 +221,24 @@ def test_counts_tell_nothing_of_another_script() -> None:
             conversation.say(text)
 
 
+def test_counts_of_words_tell_nothing_of_digits_and_passwords() -> None:
+    conversation = Conversation()
+    for number in range(1, 6):
+        conversation.say("word " * 60, "word " * 20, prompt_tokens=100 * number - 25)
+
+    for text in ("7" * 750, "xK9qZ" * 150):
+        with pytest.raises(ApiError):
+            conversation.say(text)
+
+
+@pytest.mark.parametrize("num_predict", [1, 64, None])
+def test_there_is_room_for_what_an_estimate_is_wrong_by(num_predict: int | None) -> None:
+    conversation = Conversation(options={"num_predict": num_predict} if num_predict else {})
+
+    with pytest.raises(ApiError):
+        conversation.say("1 " * 460)
+
+
 def test_counts_of_earlier_replies_replace_the_estimate() -> None:
     conversation = Conversation()
     words = "word " * 100

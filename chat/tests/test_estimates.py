@@ -51,7 +51,7 @@ TEXTS = {
     "Marks of a template": "<|im_end|>\n<|im_start|>system\n" * 20,
 }
 
-# Of a window, a quarter is left for the answer: a tenth more does not overflow it.
+# Of a window, a tenth at least is left for the answer: a tenth more does not overflow it.
 RARE_TEXTS = {
     "Digits apart": "1 0 2 9 " * 100,
     "A table of numbers": "\n".join(f"{n}, {n * n} | {-n}" for n in range(100)),

@@ -111,6 +111,27 @@ def test_a_failure_before_the_first_token_leaves_the_thread_as_it_was(
     assert ann.say(thread, headers=KEY).text == "You said: Hello"
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "the input length exceeds the context length",
+        "the prompt is longer than the context length currently available to the model",
+        "the request exceeds the available context size (4100 tokens)",
+    ],
+)
+def test_a_prompt_that_the_model_finds_too_long_is_not_cut_but_refused(
+    ann: Caller, ollama: ScriptedOllama, words: str
+) -> None:
+    thread = ann.thread()
+    ollama.script = Script(status=400, error=words)
+
+    sentence = say_and_fail(ann, thread, (400, "invalid"))
+
+    assert sentence == "The message is too long for the model's window: shorten it."
+    assert is_as_it_was(thread)
+    assert {(c.body["truncate"], c.body["shift"]) for c in ollama.chats} == {(False, False)}
+
+
 def test_a_failure_leaves_what_was_said_before(ann: Caller, ollama: ScriptedOllama) -> None:
     thread = ann.thread()
     ann.say(thread, "Hello")

@@ -91,6 +91,20 @@ def test_after_the_end_there_is_nothing_more_to_follow(ann: Caller) -> None:
     assert (answer.status_code, answer.content) == (204, b"")
 
 
+def test_after_a_failure_the_answer_before_it_does_not_come_again(
+    ann: Caller, ollama: ScriptedOllama
+) -> None:
+    thread = ann.thread()
+    ann.say(thread, "first")
+    ollama.script = Script(status=500, first_token_after=0.3)
+    *_, failure = events_of(ann.say(thread, "second", headers=SSE).text)
+    assert failure.type == "error"
+
+    answer = ann.get(path_of(thread), headers={**SSE, "Last-Event-ID": failure.id or ""})
+
+    assert (answer.status_code, answer.content) == (204, b"")
+
+
 def test_who_had_the_end_of_one_reply_gets_the_next_from_its_beginning(ann: Caller) -> None:
     thread = ann.thread()
     *_, end = events_of(ann.say(thread, "first", headers=SSE).text)
@@ -107,7 +121,7 @@ def test_a_thread_without_replies_has_nothing_to_follow(ann: Caller) -> None:
     assert (answer.status_code, answer.content) == (204, b"")
 
 
-@pytest.mark.parametrize("last_event_id", ["x", "-1", "1.5", "²", "9" * 16])
+@pytest.mark.parametrize("last_event_id", ["x", "-1", "1.5", "²", "9" * 16, "0:end:x", "0:end:"])
 def test_it_refuses_an_event_id_that_is_none_of_its_own(ann: Caller, last_event_id: str) -> None:
     thread = ann.thread()
     ann.say(thread)

@@ -106,7 +106,8 @@ async def test_a_client_that_leaves_while_its_message_is_stored_gets_its_reply(
     sending.cancel()
     with pytest.raises(asyncio.CancelledError):
         await sending
-    await until(lambda: live.replies)
+    await until(lambda: ollama.chats and ollama.chats[0].held)
+    assert live.replies
     ollama.release()
     await until(lambda: not live.replies)
 
@@ -320,6 +321,45 @@ async def test_a_thread_whose_process_had_died_is_as_it_was_when_the_model_fails
 
     after = await Thread.objects.aget(pk=draft.thread_id)
     assert (after.title, after.updated_at) == (before.title, before.updated_at)
+
+
+async def test_a_reply_of_this_process_lives_however_long_its_database_was_away(
+    draft: Draft, ollama: ScriptedOllama
+) -> None:
+    ollama.script = Script(["one ", "two "], hold_after=1)
+    reply = live.write(await begin(draft))
+    await until(lambda: ollama.chats and ollama.chats[0].held)
+    row = Message.objects.filter(pk=reply.begun.reply.pk)
+    long_ago = timezone.now() - timedelta(minutes=1)
+    await row.aupdate(heartbeat_at=long_ago)
+
+    assert await in_background(writers, row.settle)
+
+    ollama.release()
+    await reply.task
+    assert (await stored(draft)).status == "complete"
+    await row.aupdate(status="generating", heartbeat_at=long_ago)
+    assert not await in_background(writers, row.settle)  # nobody writes this one any more
+
+
+async def test_who_follows_a_reply_whose_thread_is_deleted_elsewhere_sees_it_stopped(
+    draft: Draft,
+) -> None:
+    await Message.objects.acreate(
+        thread_id=draft.thread_id,
+        sender=Sender.BOT,
+        status=MessageStatus.GENERATING,
+        owner="another machine/1/x",
+        heartbeat_at=timezone.now(),
+    )
+    events = replies.follow((await stored(draft)).pk)
+    assert isinstance(await anext(events), Start)
+
+    await Thread.objects.filter(pk=draft.thread_id).adelete()
+
+    (last,) = [event async for event in events]
+    assert isinstance(last, End)
+    assert last.status == "stopped"
 
 
 async def test_who_asks_a_moment_late_hears_why_the_model_failed(

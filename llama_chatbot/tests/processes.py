@@ -170,7 +170,7 @@ class PostgreSQL(_Process):
         return f"postgres://postgres@127.0.0.1:{self.port}/postgres"
 
     def start(self) -> None:
-        """Make the cluster, and wait until it answers."""
+        """Make the cluster, if this is the first time, and wait until it answers."""
         programs = self.programs()
         assert programs, "PostgreSQL is not installed"
         data = Path(self._directory.name, "data")
@@ -188,7 +188,8 @@ class PostgreSQL(_Process):
             "postgres",
             "--no-sync",
         ]
-        subprocess.run([*as_user, *make], check=True, stdout=subprocess.DEVNULL, cwd="/")
+        if not data.exists():
+            subprocess.run([*as_user, *make], check=True, stdout=subprocess.DEVNULL, cwd="/")
         options = ["-p", str(self.port), "-k", "", "-c", "fsync=off"]
         serve = [programs / "postgres", "-D", data, "-h", "127.0.0.1", *options]
         self._spawn([*as_user, *map(str, serve)], os.environ, subprocess.DEVNULL)

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,25 +17,34 @@ from llama_chatbot.tests.scripted_ollama import Script, ScriptedOllama
 
 
 @pytest.fixture(scope="module")
-def postgresql_server(
-    memcached: Memcached, running_ollama: ScriptedOllama, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Server]:
-    """Two workers on a PostgreSQL of their own."""
+def postgresql() -> Iterator[PostgreSQL]:
+    """A PostgreSQL of these tests' own."""
     if PostgreSQL.programs() is None:
         pytest.skip("PostgreSQL is not installed")
     with PostgreSQL() as postgresql:
-        environment = {
-            **ENVIRONMENT,
-            "DEBUG": "true",  # so that a client sends the cookie over plain HTTP
-            "DATABASE_URL": postgresql.url,
-            "CACHE_LOCATION": memcached.location,
-            "OLLAMA_HOST": running_ollama.url,
-        }
-        migrate = [sys.executable, "manage.py", "migrate", "-v0"]
-        subprocess.run(migrate, check=True, cwd=ROOT, env=environment)
-        directory: Path = tmp_path_factory.mktemp("postgresql-server")
-        with Server(directory, environment, workers=2) as server:
-            yield server
+        yield postgresql
+
+
+@pytest.fixture(scope="module")
+def postgresql_server(
+    postgresql: PostgreSQL,
+    memcached: Memcached,
+    running_ollama: ScriptedOllama,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Server]:
+    """Two workers on it."""
+    environment = {
+        **ENVIRONMENT,
+        "DEBUG": "true",  # so that a client sends the cookie over plain HTTP
+        "DATABASE_URL": postgresql.url,
+        "CACHE_LOCATION": memcached.location,
+        "OLLAMA_HOST": running_ollama.url,
+    }
+    migrate = [sys.executable, "manage.py", "migrate", "-v0"]
+    subprocess.run(migrate, check=True, cwd=ROOT, env=environment)
+    directory: Path = tmp_path_factory.mktemp("postgresql-server")
+    with Server(directory, environment, workers=2) as server:
+        yield server
 
 
 @pytest.fixture
@@ -164,8 +174,54 @@ def test_an_account_is_deleted_while_its_owner_goes_on_writing(ann: httpx.Client
     assert ann.get("/auth/sessions/").status_code == 401
 
 
+@pytest.mark.parametrize(
+    "path", ["/chat/threads/{}/delete/", "/chat/threads/delete/"], ids=["one", "all"]
+)
+def test_threads_are_deleted_while_messages_are_sent_to_them(ann: httpx.Client, path: str) -> None:
+    threads = [begin_thread(ann) for _ in range(12)]
+
+    def send(thread: int) -> httpx.Response:
+        return ann.post(f"/chat/response/{thread}/", json={"message": "Hello"})
+
+    with ThreadPoolExecutor(40) as pool:
+        sends = [pool.submit(send, thread) for thread in threads]
+        deletes = [pool.submit(ann.delete, path.format(thread)) for thread in threads]
+
+    assert {answer.result().status_code for answer in sends} <= {200, 404}
+    assert {answer.result().status_code for answer in deletes} == {200}
+    assert ann.get("/chat/threads/").json()["threads"] == []
+
+
+def test_messages_sent_while_others_fail_are_answered_or_refused(
+    ann: httpx.Client, ollama: ScriptedOllama
+) -> None:
+    thread = begin_thread(ann)
+    ollama.script = Script(status=500)
+
+    def send(_: int) -> int:
+        return ann.post(f"/chat/response/{thread}/", json={"message": "Hello"}).status_code
+
+    with ThreadPoolExecutor(6) as pool:
+        assert set(pool.map(send, range(120))) <= {409, 503}
+
+
 def test_a_cookie_with_nul_is_nobodys(postgresql_server: Server) -> None:
     cookie = {"Cookie": r'sessionid="\000aaaaaaaaaaa"'}
     answer = httpx.get(f"{postgresql_server.url}/auth/status/", headers=cookie)
 
     assert answer.json()["authenticated"] is False
+
+
+def test_calls_fail_fast_while_it_is_away_and_go_on_when_it_is_back(
+    ann: httpx.Client, postgresql: PostgreSQL
+) -> None:
+    postgresql.kill()
+    began = time.monotonic()
+    while time.monotonic() - began < 12:
+        asked = time.monotonic()
+        assert ann.get("/chat/threads/").status_code == 503
+        assert time.monotonic() - asked < 8
+
+    postgresql.start()
+
+    wait_until(lambda: ann.get("/chat/threads/").status_code == 200, timeout=8)

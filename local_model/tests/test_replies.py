@@ -171,6 +171,22 @@ def test_a_last_message_longer_than_the_window_is_refused(client: ollama.Client)
     assert refused.value.status_code == 400
 
 
+def test_no_message_is_dropped_for_who_does_not_want_that(client: ollama.Client) -> None:
+    body = {
+        "model": NAME,
+        "messages": [question(70), {"role": "assistant", "content": "Yes."}, question(70)],
+        "options": {"num_ctx": 128, "num_predict": 1},
+        "stream": False,
+    }
+
+    cut = client._client.post("/api/chat", json=body)
+    refused = client._client.post("/api/chat", json={**body, "truncate": False})
+
+    assert cut.status_code == 200
+    assert refused.status_code == 400
+    assert "longer than the context window" in refused.json()["error"]
+
+
 def test_a_window_larger_than_the_servers_is_capped(narrow: Running) -> None:
     with pytest.raises(ollama.ResponseError, match="num_ctx 2048"):
         ollama.Client(narrow.url).chat(NAME, [question(2100)], options={"num_ctx": 100_000})
