@@ -5,22 +5,27 @@ from typing import Any, cast
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.forms import AdminAuthenticationForm
+from django.contrib.admin.forms import AdminPasswordChangeForm as DjangoOwnPasswordForm
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
+from django.contrib.auth.forms import AdminPasswordChangeForm as DjangoPasswordForm
 from django.contrib.auth.models import Group
+from django.contrib.auth.views import PasswordChangeView
 from django.core.exceptions import PermissionDenied
+from django.db import transaction
 from django.db.models import Count, QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
-from django.urls import reverse
+from django.urls import reverse, reverse_lazy
 from django.utils.html import format_html, format_html_join
 
 from accounts import passwords, sessions
 from accounts.models import Token, User
 from llama_chatbot import audit, ratelimit
 from llama_chatbot.admin import CountedDeletion, KnownLookups, ViewOnly
+from llama_chatbot.errors import ApiError
 
 RIGHTS = ("is_staff", "is_superuser", "groups", "user_permissions")
 
@@ -38,6 +43,52 @@ class LoginForm(AdminAuthenticationForm):
 
 
 admin.site.login_form = LoginForm
+
+
+class OwnPasswordForm(DjangoOwnPasswordForm):
+    """What an operator gives for a new password of their own."""
+
+    def clean_old_password(self) -> str:
+        """Return it as it is: `passwords.change` looks at it, and counts that as a guess."""
+        return str(self.cleaned_data["old_password"])
+
+
+class OwnPasswordView(PasswordChangeView):
+    """The admin's page for one's own password, which is changed as by the API."""
+
+    form_class = OwnPasswordForm
+    success_url = reverse_lazy("admin:password_change_done")
+
+    def get_context_data(self, **context: Any) -> dict[str, Any]:
+        """Return what all pages of the admin show, too."""
+        return super().get_context_data(**admin.site.each_context(self.request), **context)
+
+    def form_valid(self, form: Any) -> HttpResponse:
+        """Change the password, or say in the form that the old one is wrong.
+
+        Raises as `ratelimit.count`.
+        """
+        old, new = form.cleaned_data["old_password"], form.cleaned_data["new_password1"]
+        try:
+            passwords.change(self.request, cast(User, self.request.user), old, new)
+        except ApiError as error:
+            if not error.fields:  # too many guesses
+                raise
+            form.add_error("old_password", error.message)
+            return self.form_invalid(form)
+        return HttpResponseRedirect(self.get_success_url())
+
+
+class PasswordForm(DjangoPasswordForm):  # type: ignore[type-arg]
+    """The new password that a superuser sets for somebody; all their sessions end."""
+
+    def save(self, commit: bool = True) -> User:
+        """Save the password alone: Django saves all that it read before the slow hashing."""
+        user: User = super().save(commit=False)
+        with transaction.atomic():
+            user.save(update_fields=["password"])
+            user.end_sessions()
+        return user
 
 
 class Deactivation(forms.Form):
@@ -81,6 +132,7 @@ class UserAdmin(KnownLookups, CountedDeletion, DjangoUserAdmin):  # type: ignore
     list_filter = ("is_active", "is_staff", "is_superuser")
     lookups = ("is_active__exact", "is_staff__exact", "is_superuser__exact")
     search_fields = ("username", "email")
+    change_password_form = PasswordForm
     inlines = (TokenInline,)
     actions = ("deactivate", "reactivate")
     fieldsets = (
@@ -178,14 +230,23 @@ class UserAdmin(KnownLookups, CountedDeletion, DjangoUserAdmin):  # type: ignore
     # --- What is done ----------------------------------------------------------------------------
 
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
-        """Save, and note in the audit log what others should know of."""
-        super().save_model(request, obj, form, change)
+        """Save what was changed, and note in the audit log what others should know of.
+
+        Nothing else, or what was done with the user since they were read would be undone.
+        """
+        columns = {field.name for field in self.opts.concrete_fields}
+        obj.save(update_fields=columns & {*form.changed_data} if change else None)
         if not change:
             audit.record("registration", obj.pk)
         elif "email" in form.changed_data:
             audit.record("email_changed", obj.pk)
         if changed := sorted({*RIGHTS} & {*form.changed_data}):
             audit.record("rights_changed", obj.pk, rights=", ".join(changed))
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
+        """Delete users one by one, each as by themselves, ending their replies."""
+        for user in queryset:
+            user.delete()
 
     @admin.action(description="Deactivate", permissions=["change"])
     def deactivate(self, request: HttpRequest, users: QuerySet[User]) -> HttpResponseBase | None:
@@ -200,28 +261,30 @@ class UserAdmin(KnownLookups, CountedDeletion, DjangoUserAdmin):  # type: ignore
                 "form": form,
             }
             return TemplateResponse(request, "admin/accounts/user/deactivate.html", context)
-        for user in self.those_who_may_be(users, request):
+        operator, chosen = cast(User, request.user), list(users)
+        allowed = [user for user in chosen if operator.may_deactivate(user)]
+        for user in allowed:
             user.deactivate(form.cleaned_data["reason"])
             self.log_change(request, user, f"Deactivated: {form.cleaned_data['reason']}")
+        but = "You cannot do this to yourself, nor to a superuser."
+        self.tell(request, len(allowed), len(chosen), but)
         return None
 
     @admin.action(description="Reactivate", permissions=["change"])
     def reactivate(self, request: HttpRequest, users: QuerySet[User]) -> None:
-        """Let the chosen users log in again."""
-        for user in self.those_who_may_be(users, request):
-            user.reactivate()
-            self.log_change(request, user, "Reactivated.")
-
-    def those_who_may_be(self, users: QuerySet[User], request: HttpRequest) -> list[User]:
-        """Return those of `users` whom this operator may deactivate, and tell of the others."""
+        """Let the chosen users log in again; who gives rights back to the staff gives rights."""
         chosen = list(users)
-        operator = cast(User, request.user)
-        allowed = [user for user in chosen if operator.may_deactivate(user)]
-        self.message_user(request, f"Done for {len(allowed)} of {len(chosen)} users.")
-        if len(allowed) < len(chosen):
-            says = "You cannot do this to yourself, nor to a superuser."
-            self.message_user(request, says, messages.WARNING)
-        return allowed
+        done = [user for user in chosen if self.is_in_reach(request, user) and user.reactivate()]
+        for user in done:
+            self.log_change(request, user, "Reactivated.")
+        but = "Who is active was left alone, and only a superuser reactivates staff."
+        self.tell(request, len(done), len(chosen), but)
+
+    def tell(self, request: HttpRequest, done: int, chosen: int, but: str) -> None:
+        """Tell for how many of the chosen users it was done, and why not for the others."""
+        self.message_user(request, f"Done for {done} of {chosen} users.")
+        if done < chosen:
+            self.message_user(request, but, messages.WARNING)
 
 
 @admin.register(LogEntry)
@@ -235,7 +298,7 @@ class LogEntryAdmin(ViewOnly):
     search_fields = ("user__username", "object_repr")
 
     def has_delete_permission(self, request: HttpRequest, obj: LogEntry | None = None) -> bool:
-        """Nobody deletes any."""
+        """Nobody deletes one by itself; an operator's go with their account."""
         return False
 
 

@@ -167,15 +167,22 @@ class User(AbstractUser):
         access_ended.send(User, user=self)
         audit.record("deactivation", self.pk, reason=reason)
 
-    def reactivate(self) -> None:
-        """Let this user log in again; old sessions and tokens stay ended."""
-        self.is_active = True
+    def reactivate(self) -> bool:
+        """Let this user log in again; old sessions and tokens stay ended.
+
+        Returns False for somebody who is active, to whom nothing happens.
+        """
         with transaction.atomic():
-            self.save(update_fields=["is_active"])
+            # Asked in the database: of two operators at once, the second would end a new login.
+            deactivated = User.objects.filter(pk=self.pk, is_active=False)
+            if not deactivated.update(is_active=True):
+                return False
             # A login that was under way when the user was deactivated may have left one.
             self.session_set.all().delete()
             self.tokens.all().delete()
+        self.is_active = True
         audit.record("reactivation", self.pk)
+        return True
 
     def end_sessions(self, but: str | None = None) -> None:
         """Log out everywhere, or everywhere `but` in the session of that key."""

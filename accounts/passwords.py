@@ -17,6 +17,22 @@ from accounts.models import User
 from llama_chatbot import audit, ratelimit
 from llama_chatbot.errors import ApiError
 
+MAX_LENGTH = 128
+
+
+class MaximumLengthValidator:
+    """Refuses what the API would not take at a login, wherever a password is set."""
+
+    def validate(self, password: str, user: User | None = None) -> None:
+        """Raise `ValidationError` for a password that is too long."""
+        if len(password) > MAX_LENGTH:
+            problem = f"This password is too long. It must contain at most {MAX_LENGTH} characters."
+            raise ValidationError(problem, code="password_too_long")
+
+    def get_help_text(self) -> str:
+        """Return what the admin's forms say beforehand."""
+        return f"Your password must contain at most {MAX_LENGTH} characters."
+
 
 class WrongCredentials(ApiError):
     """There is no active account of that name with that password."""
@@ -86,9 +102,10 @@ def change(request: HttpRequest, user: User, old: str, new: str) -> None:
     hash_before = user.password
     user.set_password(new)
     with transaction.atomic():
-        # Compared again and locked: of two calls at once, the second gives a password of the past.
-        users = User.objects.select_for_update().filter(pk=user.pk, password=hash_before)
-        if not users.exists():
+        # Compared again and locked: of two calls at once, the second gives a password of the past,
+        # and who has been deactivated meanwhile gets no new session.
+        same = User.objects.filter(pk=user.pk, password=hash_before, is_active=True)
+        if not same.select_for_update().exists():
             raise wrong("old_password", "The password is wrong.")
         user.save(update_fields=["password"])
         auth.update_session_auth_hash(request, user)

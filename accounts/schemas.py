@@ -6,9 +6,10 @@ from typing import Annotated
 from ninja import Schema
 from pydantic import Field
 
+from accounts.passwords import MAX_LENGTH
 from llama_chatbot.schemas import Body, NotBlank, Text
 
-Password = Annotated[Text, Field(max_length=128)]
+Password = Annotated[Text, Field(max_length=MAX_LENGTH)]
 Email = Annotated[Text, Field(max_length=254)]
 
 

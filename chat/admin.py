@@ -27,11 +27,11 @@ class ThreadAdmin(ViewOnly, CountedDeletion):
     list_select_related = ("user",)
     list_filter = ("model",)
     lookups = ("user__id__exact", "model", "model__isnull")
-    search_fields = ("user__username", "user__email")
+    search_fields = ("user__username",)  # an address is not shown, and could be guessed by letters
     ordering = ("-updated_at", "-pk")
     show_full_result_count = False
-    fields = ("user", "model", "options", "created_at", "updated_at", "number_of_messages")
-    written_fields = ("title", "system_prompt", "messages")
+    fields = ("user", "model", "created_at", "updated_at", "number_of_messages")
+    written_fields = ("title", "system_prompt", "options", "messages")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Thread]:
         """Return the threads, each with its number of messages.
@@ -76,7 +76,7 @@ class MessageAdmin(ViewOnly):
     list_select_related = ("thread__user",)
     list_filter = ("sender", "status")
     lookups = ("thread__id__exact", "sender__exact", "status__exact")
-    search_fields = ("thread__user__username", "thread__user__email")
+    search_fields = ("thread__user__username",)
     ordering = ("pk",)
     show_full_result_count = False
     fields = (
@@ -125,6 +125,6 @@ class UsageAdmin(ViewOnly):
         "date__day",
     )
     date_hierarchy = "date"
-    search_fields = ("user__username", "user__email")
+    search_fields = ("user__username",)
     ordering = (F("date").desc(), "user", "model")
     show_full_result_count = False

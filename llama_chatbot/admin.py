@@ -1,29 +1,51 @@
 """What the admins of both apps share."""
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.auth import get_permission_codename
+from django.core.exceptions import ValidationError
 from django.db import router
 from django.db.models import Model
 from django.db.models.deletion import Collector
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+
+from llama_chatbot.errors import ApiError
 
 
 class KnownLookups(admin.ModelAdmin):  # type: ignore[type-arg]
     """Lets the address of a list choose by what its own filters and links choose by, no more.
 
     Django lets it choose by every field, and by the keys of what hangs on an object: so a session's
-    key or a title could be guessed letter by letter, by who may see neither.
+    key or a title could be guessed letter by letter, by who may see neither. Values that nothing
+    can have are refused here, as well: Django hands them to Python's dates and to the database,
+    which fail on them.
     """
 
     lookups: tuple[str, ...] = ()
 
+    # For the year 9999, Django looks for the beginning of the next.
+    date_part = re.compile(r"(?!9999)[0-9]{1,4}")
+
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
         """Tell whether a list may be chosen from so."""
-        return lookup in self.lookups
+        if lookup not in self.lookups or "\0" in value:
+            return False
+        is_date = lookup.endswith(("__year", "__month", "__day"))
+        return not is_date or self.date_part.fullmatch(value) is not None
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        """Refuse an action on keys that nothing can have, or show the list."""
+        try:
+            for key in request.POST.getlist(ACTION_CHECKBOX_NAME):
+                self.opts.pk.clean(key, None)
+        except ValidationError:
+            raise ApiError from None
+        return super().changelist_view(request, extra_context)
 
 
 class ViewOnly(KnownLookups):

@@ -140,6 +140,10 @@ MIDDLEWARE = [
 # These three look for Django's own classes; ours are subclasses of them, whose work is tested.
 SILENCED_SYSTEM_CHECKS = ["security.W001", "security.W002", "security.W003"]
 
+# A form of the admin names each user who was chosen, which may be more than Django's 1,000. How
+# much it holds in all is limited by the bytes of a body; SQLite takes 32,766 keys in one query.
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 30_000
+
 ROOT_URLCONF = "llama_chatbot.urls"
 ASGI_APPLICATION = "llama_chatbot.asgi.application"
 APPEND_SLASH = False
@@ -226,12 +230,13 @@ RATE_LIMITS = {
 AUTHENTICATION_BACKENDS = ["accounts.authentication.Backend"]
 AUTH_USER_MODEL = "accounts.User"
 AUTH_PASSWORD_VALIDATORS = [
-    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    {"NAME": name}
     for name in (
-        "UserAttributeSimilarityValidator",
-        "MinimumLengthValidator",
-        "CommonPasswordValidator",
-        "NumericPasswordValidator",
+        "django.contrib.auth.password_validation.UserAttributeSimilarityValidator",
+        "django.contrib.auth.password_validation.MinimumLengthValidator",
+        "django.contrib.auth.password_validation.CommonPasswordValidator",
+        "django.contrib.auth.password_validation.NumericPasswordValidator",
+        "accounts.passwords.MaximumLengthValidator",
     )
 ]
 PASSWORD_RESET_TIMEOUT = 60 * 60

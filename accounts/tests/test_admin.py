@@ -15,13 +15,25 @@ from django.test import RequestFactory
 from django.test.utils import CaptureQueriesContext
 
 from accounts.models import Session, Token, User
-from accounts.tests.tools import Audit, Browser, cookie_of, error_of, is_logged_in, token_of
+from accounts.tests.tools import (
+    Audit,
+    Browser,
+    cookie_of,
+    error_of,
+    is_logged_in,
+    log_in,
+    meanwhile,
+    token_of,
+)
 from chat.models import Message, Thread, Usage
+from chat.tests.reading import SSE, sending
 from conftest import StartServer
 from llama_chatbot.tests.people import PASSWORD, Caller, create_user
 from llama_chatbot.tests.processes import Server
+from llama_chatbot.tests.scripted_ollama import Script, ScriptedOllama
 
 USERS = "/admin/accounts/user/"
+NEW = "an0ther-horse"
 
 
 @pytest.fixture
@@ -66,6 +78,32 @@ def act(browser: Browser, action: str, *users: User, **fields: str) -> httpx.Res
     """Choose users in the list, and an action on them."""
     chosen = [str(user.pk) for user in users]
     return browser.post(USERS, data={"action": action, "_selected_action": chosen, **fields})
+
+
+def told(browser: Browser, answer: httpx.Response) -> str:
+    """Return the page after an action, which tells what was done."""
+    cookies = f"{browser.headers['Cookie']}; messages={cookie_of(answer, 'messages').value}"
+    return browser.get(USERS, headers={"Cookie": cookies}).text
+
+
+def set_password(browser: Browser, user: User, new: str = NEW) -> httpx.Response:
+    """Give a user another password."""
+    form = {"password1": new, "password2": new, "usable_password": "true"}
+    return browser.post(f"{USERS}{user.pk}/password/", data=form)
+
+
+def change_own_password(browser: Browser, old: str = PASSWORD, new: str = NEW) -> httpx.Response:
+    """Take another password."""
+    form = {"old_password": old, "new_password1": new, "new_password2": new}
+    return browser.post("/admin/password_change/", data=form)
+
+
+def add(browser: Browser, name: str, password: str) -> httpx.Response:
+    """Add a user."""
+    fields = {"username": name, "email": f"{name}@example.com", "usable_password": "true"}
+    passwords = {"password1": password, "password2": password}
+    form = form_of(browser.get(f"{USERS}add/"))
+    return browser.post(f"{USERS}add/", data={**form, **fields, **passwords})
 
 
 # --- What is seen -------------------------------------------------------------------------------
@@ -129,7 +167,7 @@ def test_text_is_for_those_who_may_view_messages(
 ) -> None:
     thread = ann.thread()
     ann.say(thread, "a secret of mine")
-    Thread.objects.update(system_prompt="You know a secret.")
+    Thread.objects.update(system_prompt="You know a secret.", options={"stop": ["secret stop"]})
     pages = [
         "/admin/chat/thread/",
         f"/admin/chat/thread/{thread.pk}/change/",
@@ -145,6 +183,7 @@ def test_text_is_for_those_who_may_view_messages(
     assert [answer.status_code for answer in as_operator] == [200, 200, 403, 403, 200, 200]
     assert not [answer for answer in as_operator if "secret" in answer.text]
     assert "a secret of mine" in as_root[1].text  # its title
+    assert "secret stop" in as_root[1].text
     assert "a secret of mine" in as_root[2].text
     assert "You said: a secret of mine" in as_root[2].text
     assert re.search(r'field-number_of_messages">2<', as_operator[0].text)
@@ -159,6 +198,50 @@ def test_nobody_guesses_what_is_written_by_the_address_of_a_list(
     ann.thread(title="a secret of mine")
 
     error_of(operator.get(f"/admin/chat/thread/?{query}"), 400, "invalid")
+
+
+@pytest.mark.parametrize("kind", ["thread", "message", "usage"])
+def test_nobody_guesses_addresses_by_the_search_of_what_people_made(
+    root: Browser, ann: Caller, kind: str
+) -> None:
+    ann.say(ann.thread())
+
+    def found(query: str) -> bool:
+        page = root.get(f"/admin/chat/{kind}/", params={"q": query})
+        assert page.status_code == 200
+        return 'class="action-checkbox"' in page.text or "field-user" in page.text
+
+    assert found("ann")
+    assert not found("ann@example")
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "chat/usage/?date__year=9999",
+        "chat/usage/?date__year=9999&date__month=12&date__day=31",
+        "chat/usage/?date__year=\uff19\uff19\uff19\uff19",
+        "chat/usage/?date__year=99999999999999999999",
+        "chat/usage/?date__year=2026&date__month=99999999999999999999",
+        "chat/usage/?model=%00",
+        "chat/thread/?model=%00",
+        "chat/message/?sender__exact=%00",
+        "chat/message/?status__exact=%00",
+        "chat/message/?thread__id__exact=%00",
+        "admin/logentry/?action_flag__exact=%00",
+        "accounts/user/?is_active__exact=%00",
+    ],
+)
+def test_an_address_of_a_list_that_means_nothing_is_refused(root: Browser, query: str) -> None:
+    error_of(root.get(f"/admin/{query}"), 400, "invalid")
+
+
+@pytest.mark.parametrize("key", ["abc", "", "\0", "1\0", "99999999999999999999", "9" * 5000])
+def test_a_key_that_nothing_can_have_is_refused(root: Browser, key: str) -> None:
+    for kind in ("accounts/user", "chat/thread", "auth/group"):
+        for action in ("delete_selected", "deactivate", "reactivate", "unknown"):
+            form = {"action": action, "_selected_action": ["1", key]}
+            error_of(root.post(f"/admin/{kind}/", data=form), 400, "invalid")
 
 
 def test_nothing_that_people_made_is_changed_there(root: Browser, ann: Caller) -> None:
@@ -215,6 +298,42 @@ def test_it_reactivates(root: Browser, ann: Caller) -> None:
     assert LogEntry.objects.get().get_change_message() == "Reactivated."
 
 
+def test_who_is_active_is_left_alone_by_a_reactivation(
+    root: Browser, server: Server, ann: Caller, bob: Caller
+) -> None:
+    assert ann.user
+    assert bob.user
+    token_of(ann)
+    bob.user.deactivate()
+    root.headers.update((audit := Audit(server)).headers)
+
+    answer = act(root, "reactivate", ann.user, bob.user)
+
+    assert is_logged_in(ann)
+    assert ann.user.tokens.exists()
+    assert LogEntry.objects.get().object_id == str(bob.user.pk)
+    assert audit.event("reactivation")["user"] == bob.user.pk
+    page = told(root, answer)
+    assert "Done for 1 of 2 users." in page
+    assert "Who is active was left alone" in page
+
+
+def test_more_than_a_thousand_are_deactivated_and_deleted(root: Browser) -> None:
+    users = User.objects.bulk_create(
+        User(username=f"user{number}", email=f"user{number}@example.com", password="!")
+        for number in range(1_100)
+    )
+
+    question = act(root, "deactivate", *users)
+    deactivated = act(root, "deactivate", *users, reason="They are all one")
+    assert User.objects.get(is_active=True) == root.user
+    deleted = act(root, "delete_selected", *users, post="yes")
+
+    assert "user1099" in question.text
+    assert (deactivated.status_code, deleted.status_code) == (302, 302)
+    assert User.objects.get() == root.user
+
+
 def test_without_a_reason_it_asks_again(root: Browser, ann: Caller) -> None:
     assert ann.user
 
@@ -260,25 +379,87 @@ def test_it_sets_a_password_which_ends_the_users_sessions(
 ) -> None:
     assert ann.user
     root.headers.update((audit := Audit(server)).headers)
-    new = {"password1": "an0ther-horse", "password2": "an0ther-horse", "usable_password": "true"}
 
-    answer = root.post(f"{USERS}{ann.user.pk}/password/", data=new)
+    answer = set_password(root, ann.user)
 
     assert answer.status_code == 302
+    assert not ann.user.session_set.exists()
     assert not is_logged_in(ann)
     assert audit.event("password_changed")["user"] == ann.user.pk
 
 
-def test_it_adds_a_user(root: Browser) -> None:
-    fields = {"username": "Carl", "email": "carl@example.com", "usable_password": "true"}
-    passwords = {"password1": PASSWORD, "password2": PASSWORD}
-    form = form_of(root.get(f"{USERS}add/"))
+def test_a_superuser_who_sets_their_own_password_stays_logged_in_here_alone(
+    root: Browser, server: Server
+) -> None:
+    assert root.user
+    Caller(server.url, root.user)
 
-    answer = root.post(f"{USERS}add/", data={**form, **fields, **passwords})
+    answer = set_password(root, root.user)
+
+    assert Session.objects.get().session_key == cookie_of(answer).value
+    root.headers["Cookie"] = f"sessionid={cookie_of(answer).value}"
+    assert root.get(USERS).status_code == 200
+
+
+def test_a_password_that_is_set_undoes_nothing_that_happens_meanwhile(
+    root: Browser, ann: Caller
+) -> None:
+    assert ann.user
+
+    meanwhile(lambda: set_password(root, ann.user), ann.user.deactivate)  # type: ignore[arg-type]
+
+    after = User.objects.get(pk=ann.user.pk)
+    assert not after.is_active
+    assert after.check_password(NEW)
+
+
+def test_a_form_undoes_nothing_that_happens_meanwhile(root: Browser, ann: Caller) -> None:
+    assert ann.user
+    user_admin: Any = admin.site._registry[User]
+    request = RequestFactory().post("/")
+    request.user = root.user  # type: ignore[assignment]
+    read = User.objects.get(pk=ann.user.pk)
+    fields = {"username": "ann", "email": "ann@example.com", "daily_tokens": "5"}
+    form = user_admin.get_form(request, read)(fields, instance=read)
+    assert form.is_valid()
+
+    ann.user.deactivate()
+    user_admin.save_model(request, form.save(commit=False), form, change=True)
+
+    after = User.objects.get(pk=ann.user.pk)
+    assert (after.is_active, after.daily_tokens) == (False, 5)
+
+
+def test_no_password_is_longer_than_the_login_takes(root: Browser, ann: Caller) -> None:
+    assert ann.user
+    elsewhere = Browser(str(root.base_url), root.user)  # each change gives its session a new key
+    longest = "an0ther-" * 16
+
+    refused = [
+        add(root, "carl", f"{longest}x"),
+        set_password(root, ann.user, f"{longest}x"),
+        change_own_password(elsewhere, new=f"{longest}x"),
+    ]
+    taken = [
+        add(root, "carl", longest),
+        set_password(root, ann.user, longest),
+        change_own_password(elsewhere, new=longest),
+    ]
+
+    for answer in refused:
+        assert answer.status_code == 200
+        assert "This password is too long" in answer.text
+    assert [answer.status_code for answer in taken] == [302, 302, 302]
+    for name in ("carl", "ann", "root"):
+        log_in(str(root.base_url), name, longest)
+
+
+def test_it_adds_a_user(root: Browser) -> None:
+    answer = add(root, "Carl", PASSWORD)
 
     assert answer.status_code == 302
     carl = User.objects.get(username="Carl")
-    assert (carl.email, carl.is_staff) == ("carl@example.com", False)
+    assert (carl.email, carl.is_staff) == ("Carl@example.com", False)
 
 
 def test_a_user_whose_name_is_taken_is_not_added(root: Browser, ann: Caller) -> None:
@@ -426,6 +607,7 @@ def test_the_filters_of_its_lists_work(root: Browser, ann: Caller) -> None:
         "&status__exact=complete": "1 message",
         f"/admin/chat/usage/?user__id__exact={ann.user.pk}&model=llama3.2": "1 usage",
         f"/admin/chat/usage/?date__year={Usage.objects.get().date.year}": "1 usage",
+        "/admin/chat/usage/?date__year=9998&date__month=12&date__day=31": "0 usage",
     }
     for path, number in found.items():
         page = root.get(path)
@@ -463,6 +645,23 @@ def test_staff_touches_nobody_of_the_staff(operator: Browser, root: Browser, sta
 
         after = User.objects.get(pk=user.pk)
         assert (after.username, after.password) == (user.username, user.password)
+
+
+def test_staff_reactivates_nobody_of_the_staff(
+    operator: Browser, root: Browser, staff: Caller, ann: Caller
+) -> None:
+    assert staff.user
+    assert ann.user
+    staff.user.deactivate()
+    ann.user.deactivate()
+
+    answer = act(operator, "reactivate", staff.user, ann.user)
+
+    assert not User.objects.get(pk=staff.user.pk).is_active
+    assert User.objects.get(pk=ann.user.pk).is_active
+    assert "only a superuser reactivates staff" in told(operator, answer)
+    act(root, "reactivate", staff.user)
+    assert User.objects.get(pk=staff.user.pk).is_active
 
 
 def test_nobody_deactivates_themselves_there(operator: Browser, root: Browser) -> None:
@@ -521,3 +720,72 @@ def test_its_forms_want_their_token(root: Browser, ann: Caller) -> None:
 
     error_of(answer, 403, "forbidden")
     assert is_logged_in(ann)
+
+
+# --- One's own password -------------------------------------------------------------------------
+
+
+def test_ones_own_password_is_changed_as_by_the_api(server: Server, operator: Browser) -> None:
+    assert operator.user
+    Caller(server.url, operator.user)
+    assert "Log out" in operator.get("/admin/password_change/").text
+    operator.headers.update((audit := Audit(server)).headers)
+
+    answer = change_own_password(operator)
+
+    assert answer.status_code == 302
+    assert answer.headers["Location"] == "/admin/password_change/done/"
+    assert audit.event("password_changed")["user"] == operator.user.pk
+    assert Session.objects.get().session_key == cookie_of(answer).value
+    operator.headers["Cookie"] = f"sessionid={cookie_of(answer).value}"
+    assert operator.get("/admin/password_change/done/").status_code == 200
+    assert log_in(server.url, "operator", NEW)
+
+
+def test_ones_own_password_is_refused_in_the_form(server: Server, operator: Browser) -> None:
+    assert operator.user
+    operator.headers.update((audit := Audit(server)).headers)
+
+    wrong = change_own_password(operator, old="wrong")
+    weak = change_own_password(operator, new="sh0rt!")
+
+    assert wrong.status_code == weak.status_code == 200
+    assert "The password is wrong." in wrong.text
+    assert "This password is too short." in weak.text
+    assert audit.event("password_refused")["user"] == operator.user.pk
+    assert User.objects.get().password == operator.user.password
+
+
+def test_ones_own_password_is_not_guessed_there(start_server: StartServer) -> None:
+    server = start_server(RATE_LIMIT_LOGIN_ACCOUNT="1/h")
+    operator = Browser(server.url, create_user("operator", is_staff=True))
+
+    assert "The password is wrong." in change_own_password(operator, old="wrong").text
+    error_of(change_own_password(operator), 429, "rate_limited")
+
+
+def test_who_is_deactivated_while_they_change_their_password_stays_out(operator: Browser) -> None:
+    assert operator.user
+
+    answer = meanwhile(lambda: change_own_password(operator), operator.user.deactivate)
+
+    assert "The password is wrong." in answer.text
+    after = User.objects.get()
+    assert not after.is_active
+    assert after.check_password(PASSWORD)
+    assert not Session.objects.exists()
+
+
+def test_who_is_deleted_in_a_list_has_their_reply_ended(
+    root: Browser, ann: Caller, ollama: ScriptedOllama
+) -> None:
+    assert ann.user
+    ollama.script = Script(["one ", "two "], hold_after=1)
+    with sending(ann, ann.thread(), **SSE) as reading:
+        reading.until("one")
+
+        act(root, "delete_selected", ann.user, post="yes")
+
+        reading.to_the_end()
+    assert not User.objects.filter(username="ann").exists()
+    assert not Thread.objects.exists()

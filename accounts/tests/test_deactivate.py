@@ -3,7 +3,7 @@
 import pytest
 from django.contrib.admin.models import LogEntry
 
-from accounts.models import Session
+from accounts.models import Session, User
 from accounts.tests.tools import error_of, is_logged_in, token_of
 from chat.models import Message, Status
 from llama_chatbot.tests.people import PASSWORD, Caller, create_user
@@ -81,3 +81,18 @@ def test_a_login_that_was_under_way_does_not_outlive_a_reactivation(bob: Caller)
     bob.user.reactivate()
 
     assert not is_logged_in(late)
+
+
+def test_who_is_active_keeps_everything_when_reactivated_once_more(bob: Caller) -> None:
+    assert bob.user
+    bob.user.deactivate()
+    before = User.objects.get()
+    bob.user.reactivate()
+    token_of(bob)
+    again = Caller(str(bob.base_url), bob.user)
+
+    for user in (bob.user, before):
+        assert not user.reactivate()
+
+    assert is_logged_in(again)
+    assert bob.user.tokens.exists()

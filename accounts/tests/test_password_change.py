@@ -5,7 +5,15 @@ from typing import Any
 import pytest
 
 from accounts.models import Session, User
-from accounts.tests.tools import at_once, cookie_of, error_of, is_logged_in, log_in, token_of
+from accounts.tests.tools import (
+    at_once,
+    cookie_of,
+    error_of,
+    is_logged_in,
+    log_in,
+    meanwhile,
+    token_of,
+)
 from llama_chatbot.tests.people import PASSWORD, Caller
 
 NEW = "an0ther-horse-battery"
@@ -74,6 +82,18 @@ def test_of_two_at_once_one_has_an_old_password_no_more(ann: Caller) -> None:
     user = User.objects.get()
     assert user.check_password(NEW) != user.check_password(f"{NEW}-2")
     assert Session.objects.get().session_key == cookie_of(changed).value
+
+
+def test_who_is_deactivated_meanwhile_keeps_no_session_and_no_new_password(ann: Caller) -> None:
+    assert ann.user
+
+    answer = meanwhile(lambda: change(ann), ann.user.deactivate)
+
+    error_of(answer, 400, "invalid")
+    after = User.objects.get()
+    assert not after.is_active
+    assert after.check_password(PASSWORD)
+    assert not Session.objects.exists()
 
 
 def test_it_wants_a_session(nobody: Caller) -> None:

@@ -1,6 +1,7 @@
 """What the tests of accounts share: errors, cookies, mail, the audit log, things at once."""
 
 import json
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from http.cookies import BaseCookie, Morsel, SimpleCookie
@@ -11,6 +12,7 @@ from uuid import uuid4
 import httpx
 from aiosmtpd.controller import Controller
 from aiosmtpd.handlers import Message as MessageHandler
+from django.db import transaction
 
 from accounts.models import Token
 from llama_chatbot.tests.people import Caller
@@ -26,12 +28,12 @@ def error_of(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
     return body
 
 
-def cookie_of(answer: httpx.Response) -> "Morsel[str]":
-    """Return the session's cookie, which an answer sets."""
+def cookie_of(answer: httpx.Response, name: str = "sessionid") -> "Morsel[str]":
+    """Return a cookie that an answer sets, the session's."""
     cookies: BaseCookie[str] = SimpleCookie()
     for header in answer.headers.get_list("Set-Cookie"):
         cookies.load(header)
-    return cookies["sessionid"]
+    return cookies[name]
 
 
 def log_in(url: str, name: str, password: str) -> Caller:
@@ -64,6 +66,16 @@ def at_once(*calls: Callable[[], httpx.Response]) -> list[httpx.Response]:
 
     with ThreadPoolExecutor(len(calls)) as threads:
         return sorted(threads.map(call, calls), key=lambda answer: answer.status_code)
+
+
+def meanwhile(call: Callable[[], httpx.Response], happens: Callable[[], object]) -> httpx.Response:
+    """Make a call that reads before something else happens, and writes after it."""
+    with ThreadPoolExecutor(1) as thread:
+        with transaction.atomic():  # nobody sees what it does, or writes the same, before its end
+            happens()
+            answer = thread.submit(call)
+            time.sleep(1)
+        return answer.result()
 
 
 class Mailbox(MessageHandler):
