@@ -1,7 +1,7 @@
-"""What every send tells the database, without the ORM.
+"""Telling the database in SQL what every send tells it.
 
-It builds each statement anew, which costs three to ten times of what telling it to the database
-does: half of the CPU time of a send.
+The ORM builds each statement anew, which costs three to ten times of what running it does: it was
+half of the CPU time of a send.
 """
 
 from datetime import datetime
