@@ -8,7 +8,7 @@ from chat.models import Message, Sender, Status, Thread
 from llama_chatbot import sql
 from llama_chatbot.tests.people import create_user
 
-pytestmark = pytest.mark.django_db
+pytestmark = pytest.mark.usefixtures("database")
 
 
 def a_message(content: str) -> Message:
