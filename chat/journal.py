@@ -140,9 +140,10 @@ def _begin(draft: Draft, thread: Thread, window: int) -> Begun:
     """Store both messages. Raises `IntegrityError` where one of the thread is being written."""
     now, title = timezone.now(), thread.title or first_words(draft.text)
     with transaction.atomic():
-        # The first statement writes, and so makes all other sends to this thread wait.
-        say(thread, title, now)
+        # Before the thread is locked, since a deletion locks the user first.
         quota.check(draft.user)
+        # This writes, and so makes all other sends to this thread wait.
+        say(thread, title, now)
         path = thread.path_to(parent_of(draft, thread))
         if path and path[-1].may_grow:  # stopped, and its last words are still on their way
             raise ReplyInProgress
@@ -226,10 +227,12 @@ def settle(begun: Begun, text: str, thinking: str, ending: Ending) -> None:
     prompt_tokens, completion_tokens, *_ = ending.record or (begun.context.tokens, ending.pieces)
     is_nothing = ending.status == Status.FAILED and not text
     with transaction.atomic():
-        if is_nothing and row.generating().select_for_update().first():
-            discard(begun)
-            return
-        # First, since whoever deletes a user takes their locks in this order.
+        # Locks are taken in the order in which deletions take them: thread, usage, message.
+        if is_nothing:
+            Thread.objects.select_for_update().filter(pk=begun.thread.pk).exists()
+            if row.generating().select_for_update().exists():
+                discard(begun)
+                return
         count_usage(begun.thread.user_id, reply.model, 1, prompt_tokens, completion_tokens)
         end = f"{END} AND status = %s"
         if not sql.execute(end, *ending_of(reply), Status.GENERATING):
@@ -264,10 +267,13 @@ def count_usage(
             completion_tokens = completion_tokens + %s
         WHERE user_id = %s AND date = %s AND model = %s"""
     parameters = replies, prompt_tokens, completion_tokens, user_id, today, model
+    if sql.execute(count, *parameters):
+        return
     # The first use of a day makes the row, unless its user was deleted meanwhile.
-    if not sql.execute(count, *parameters) and User.objects.filter(pk=user_id).exists():
-        Usage.objects.get_or_create(user_id=user_id, date=today, model=model)
-        sql.execute(count, *parameters)
+    with transaction.atomic():
+        if User.objects.select_for_update(no_key=True).filter(pk=user_id).exists():
+            Usage.objects.get_or_create(user_id=user_id, date=today, model=model)
+            sql.execute(count, *parameters)
 
 
 def discard(begun: Begun) -> None:

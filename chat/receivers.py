@@ -15,6 +15,7 @@ def end_replies(sender: type[User], user: User, **signal: Any) -> None:
     Where this is part of a transaction, no message is added to their threads till its end.
     """
     with transaction.atomic():
-        threads = user.threads.select_for_update().order_by("pk")
-        list(threads.values_list("pk", flat=True))
+        # In the order in which a reply's end and a send take their locks.
+        for rows in (user.threads, user.usage):
+            list(rows.select_for_update().order_by("pk").values_list("pk", flat=True))
         replies.stop(Q(thread__user=user))
