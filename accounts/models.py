@@ -48,6 +48,13 @@ class UserManager(DjangoUserManager["User"]):
         except User.DoesNotExist:
             return None
 
+    def hold(self, pk: int) -> bool:
+        """Keep a user from being deleted till the transaction ends; tell whether they are there.
+
+        To be called before anything else of theirs is locked, as a deletion does. One at a time.
+        """
+        return self.select_for_update(no_key=True).filter(pk=pk).exists()
+
     def register(self, username: str, email: str, password: str) -> "User":
         """Create a user. Raises `ValidationError` with what is wrong with each field."""
         user = self.model(username=username, email=self.normalize_email(email))

@@ -140,7 +140,8 @@ def _begin(draft: Draft, thread: Thread, window: int) -> Begun:
     """Store both messages. Raises `IntegrityError` where one of the thread is being written."""
     now, title = timezone.now(), thread.title or first_words(draft.text)
     with transaction.atomic():
-        # Before the thread is locked, since a deletion locks the user first.
+        if draft.key:  # which is stored with the user
+            User.objects.hold(draft.user.pk)
         quota.check(draft.user)
         # This writes, and so makes all other sends to this thread wait.
         say(thread, title, now)
@@ -271,7 +272,7 @@ def count_usage(
         return
     # The first use of a day makes the row, unless its user was deleted meanwhile.
     with transaction.atomic():
-        if User.objects.select_for_update(no_key=True).filter(pk=user_id).exists():
+        if User.objects.hold(user_id):
             Usage.objects.get_or_create(user_id=user_id, date=today, model=model)
             sql.execute(count, *parameters)
 

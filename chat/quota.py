@@ -34,7 +34,7 @@ def check(user: User) -> None:
     allowance = settings.CHAT_DAILY_TOKENS if user.daily_tokens is None else user.daily_tokens
     if not allowance:
         return
-    User.objects.select_for_update().filter(pk=user.pk).first()  # one send of theirs at a time
+    User.objects.hold(user.pk)  # one send of theirs at a time
     used = user.usage.filter(date=timezone.now().date()).total()
     running = Message.objects.generating().filter(thread__user=user)
     asked = running.aggregate(tokens=Coalesce(Sum("context_tokens"), 0))["tokens"]

@@ -158,16 +158,22 @@ def test_lists_are_read_page_by_page(ann: httpx.Client) -> None:
     assert second["next"] is None
 
 
-def test_an_account_is_deleted_while_its_owner_goes_on_writing(ann: httpx.Client) -> None:
-    threads = [begin_thread(ann) for _ in range(6)]
+@pytest.mark.parametrize("is_keyed", [False, True], ids=["plain", "keyed"])
+def test_an_account_is_deleted_while_its_owner_goes_on_writing(
+    ann: httpx.Client, is_keyed: bool
+) -> None:
+    threads = [begin_thread(ann) for _ in range(20)]
 
     def send(thread: int) -> httpx.Response:
-        return ann.post(f"/chat/response/{thread}/", json={"message": "Hello"})
+        headers = {"Idempotency-Key": str(thread)} if is_keyed else {}
+        url = f"/chat/response/{thread}/"
+        return ann.post(url, json={"message": "Hello"}, headers=headers)
 
-    with ThreadPoolExecutor(20) as pool:
-        answers = [pool.submit(send, thread) for thread in threads]
+    with ThreadPoolExecutor(40) as pool:
+        answers = [pool.submit(send, thread) for thread in threads[:6]]
         answers += [pool.submit(ann.post, "/chat/threads/new/") for _ in range(12)]
         deletion = pool.submit(ann.delete, "/auth/delete/")
+        answers += [pool.submit(send, thread) for thread in threads[6:]]
 
     assert deletion.result().status_code == 200
     assert {answer.result().status_code for answer in answers} <= {200, 201, 401, 404}
