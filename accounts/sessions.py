@@ -8,7 +8,9 @@ from typing import Any, cast
 
 from django.conf import settings
 from django.contrib import auth
+from django.contrib.sessions.backends.base import CreateError
 from django.contrib.sessions.backends.db import SessionStore as DatabaseSessionStore
+from django.db import IntegrityError
 from django.http import HttpRequest
 from django.utils import timezone
 
@@ -41,6 +43,17 @@ class SessionStore(DatabaseSessionStore):
     def _validate_session_key(self, key: str | None) -> bool:
         """Tell whether this may be a key at all; a database may not even look for a NUL."""
         return super()._validate_session_key(key) and str(key).isalnum()  # type: ignore[misc]
+
+    def save(self, must_create: bool = False) -> None:
+        """Store the session. Raises `IntegrityError` where its user has been deleted."""
+        try:
+            super().save(must_create)
+        except CreateError as error:
+            # `create` takes it for a key that somebody has, and would try others for ever.
+            user_id = self.get(auth.SESSION_KEY)
+            if user_id and not User.objects.filter(pk=user_id).exists():
+                raise IntegrityError("The session's user has been deleted.") from error
+            raise
 
     @classmethod
     def get_model_class(cls) -> type[Session]:

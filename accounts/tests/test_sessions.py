@@ -4,9 +4,10 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 
 import pytest
+from django.db import IntegrityError
 from django.utils import timezone
 
-from accounts.models import Session
+from accounts.models import Session, User
 from accounts.sessions import SessionStore
 from accounts.tests.tools import at_once, error_of, is_logged_in, log_in
 from llama_chatbot.tests.people import PASSWORD, Caller, create_session, create_user, long_ago
@@ -147,3 +148,15 @@ def test_an_answer_is_not_lost_because_the_session_got_another_key_meanwhile(
 
     assert answer.result().status_code == 200
     assert answer.result().json()["response"] == "Hello"
+
+
+def test_a_session_of_somebody_who_was_deleted_gets_no_new_key(ann: Caller) -> None:
+    assert ann.user
+    session = SessionStore(create_session(ann.user))
+    assert session.get("last_seen_at")
+    User.objects.filter(pk=ann.user.pk).delete()
+
+    with pytest.raises(IntegrityError):  # and does not try for ever
+        session.cycle_key()
+
+    assert not Session.objects.exists()
