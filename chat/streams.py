@@ -35,7 +35,7 @@ async def respond(
     """
     form = preferred_form(request)
     if form == EVENT_STREAM:
-        content = server_sent_events(events)
+        content = server_sent_events(reply_id, events)
     elif form == NDJSON:
         content = json_lines(events)
     else:
@@ -62,9 +62,9 @@ def offset_of(last_event_id: str, reply_id: int) -> int | None:
     None where it has had the last event of this one.
     """
     offset, has_ended, ended_id = last_event_id.partition(END_MARK)
-    number = ended_id if has_ended else offset
-    if not (number.isascii() and number.isdigit() and len(number) < 16):
-        raise ApiError("The Last-Event-ID is not one of this stream's.")
+    for number in (offset, ended_id) if has_ended else (offset,):
+        if not (number.isascii() and number.isdigit() and len(number) < 16):
+            raise ApiError("The Last-Event-ID is not one of this stream's.")
     if has_ended:
         # A newer one than the thread's newest had failed, and left the thread as it was.
         return None if int(ended_id) >= reply_id else 0
@@ -95,13 +95,13 @@ async def plain_text(first: str, events: AsyncIterator[Event]) -> AsyncIterator[
                 raise StreamAborted
 
 
-async def server_sent_events(events: AsyncIterator[Event]) -> AsyncIterator[bytes]:
+async def server_sent_events(reply_id: int, events: AsyncIterator[Event]) -> AsyncIterator[bytes]:
     """Yield the events for a browser's `EventSource`.
 
     The id of a delta is the number of characters so far, which a browser sends back when it
     connects again; the last event's id tells which reply has nothing more to come.
     """
-    offset, reply_id = 0, 0
+    offset = 0
     async for event in events:
         match event:
             case Delta(text, offset):
@@ -110,7 +110,7 @@ async def server_sent_events(events: AsyncIterator[Event]) -> AsyncIterator[byte
                 yield b": still here\n\n"
             case Thought(text):
                 yield f"event: thinking\ndata: {_encode({'text': text})}\n\n".encode()
-            case Start(reply_id):
+            case Start():
                 yield f"event: start\ndata: {_encode(event._asdict())}\n\n".encode()
             case End():
                 data = _encode(event._asdict())

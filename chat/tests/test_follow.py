@@ -5,12 +5,16 @@ import os
 import subprocess
 import sys
 import textwrap
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiohttp
 import pytest
 
+from chat.events import Event, Failure
+from chat.llm import ModelUnavailable
 from chat.models import Thread
+from chat.streams import server_sent_events
 from chat.tests.reading import (
     SSE,
     Sse,
@@ -121,7 +125,18 @@ def test_a_thread_without_replies_has_nothing_to_follow(ann: Caller) -> None:
     assert (answer.status_code, answer.content) == (204, b"")
 
 
-@pytest.mark.parametrize("last_event_id", ["x", "-1", "1.5", "²", "9" * 16, "0:end:x", "0:end:"])
+async def test_a_failure_that_left_no_row_names_its_reply_all_the_same() -> None:
+    async def events() -> AsyncIterator[Event]:
+        yield Failure(ModelUnavailable())
+
+    (event,) = [event async for event in server_sent_events(7, events())]
+
+    assert b"\nid: 0:end:7\n" in event
+
+
+@pytest.mark.parametrize(
+    "last_event_id", ["x", "-1", "1.5", "²", "9" * 16, "0:end:x", "0:end:", ":end:1"]
+)
 def test_it_refuses_an_event_id_that_is_none_of_its_own(ann: Caller, last_event_id: str) -> None:
     thread = ann.thread()
     ann.say(thread)

@@ -172,6 +172,8 @@ async def test_a_beat_is_a_comment_and_only_in_server_sent_events() -> None:
     async def beats() -> AsyncIterator[Event]:
         yield Beat()
 
-    assert [chunk async for chunk in streams.server_sent_events(beats())] == [b": still here\n\n"]
+    assert [chunk async for chunk in streams.server_sent_events(1, beats())] == [
+        b": still here\n\n"
+    ]
     assert [chunk async for chunk in streams.json_lines(beats())] == []
     assert [chunk async for chunk in streams.plain_text("", beats())] == [b""]
