@@ -28,18 +28,23 @@ async def ask(client: ollama.AsyncClient, model: str, message: str) -> int:
     return tokens
 
 
-async def cost(url: str, model: str, readers: int, message: str) -> float:
-    """Return the CPU time a token, in microseconds, of so many replies at the same time."""
+async def cost(url: str, model: str, readers: int, message: str, tokens: int) -> float:
+    """Return the CPU time a token, in microseconds, of so many replies at the same time.
+
+    Raises `RuntimeError` where one has not as many `tokens` as it should.
+    """
     transport = AiohttpTransport(
         client=lambda: aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
     )
     client = ollama.AsyncClient(host=url, transport=transport, timeout=httpx.Timeout(None))
     await client.show(model)  # whatever only the first call does
     before = time.process_time()
-    tokens = await asyncio.gather(*(ask(client, model, message) for _ in range(readers)))
+    counts = await asyncio.gather(*(ask(client, model, message) for _ in range(readers)))
     used = time.process_time() - before
     await client.close()  # type: ignore[no-untyped-call]
-    return used / sum(tokens) * 1_000_000
+    if set(counts) != {tokens}:
+        raise RuntimeError(f"replies of {min(counts)} to {max(counts)} tokens, not {tokens}")
+    return used / sum(counts) * 1_000_000
 
 
 def main() -> None:
@@ -49,6 +54,7 @@ def main() -> None:
     parser.add_argument("--model", required=True)
     parser.add_argument("--readers", type=int, required=True)
     parser.add_argument("--message", required=True)
+    parser.add_argument("--tokens", type=int, required=True)
     arguments = parser.parse_args()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         print(runner.run(cost(**vars(arguments))))

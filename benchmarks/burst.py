@@ -1,6 +1,6 @@
 """The first token in a burst: a hundred people send a message at the same moment."""
 
-from benchmarks.readers import all_send, problems
+from benchmarks.readers import TOKEN_BYTES, all_send, problems
 from benchmarks.result import Result, median, note, percentile, run_alone
 from benchmarks.world import create_people, run, world
 
@@ -21,7 +21,7 @@ def measure(quick: bool = False) -> Result:
         run(all_send(here.server.url, people[:20]))  # whatever is done for the first time
         for _ in range(rounds):
             readings = run(all_send(here.server.url, people))
-            refused += problems(readings)
+            refused += problems(readings, tokens * TOKEN_BYTES)
             first = [reading.first_after for reading in readings if reading.is_whole]
             firsts.append(percentile(first, 99))
             note(f"p50 {percentile(first, 50):.2f} s, p99 {firsts[-1]:.2f} s")

@@ -5,7 +5,7 @@ import time
 
 import aiohttp
 
-from benchmarks.readers import client, read, require_whole, send
+from benchmarks.readers import TOKEN_BYTES, client, read, require_whole, send
 from benchmarks.result import Result, run_alone
 from benchmarks.world import Person, World, create_people, run, world
 
@@ -16,6 +16,7 @@ GOAL = f"at most {LIMIT:.0f} database reads a second and reader"
 INTERVAL = 0.025
 APPLICATIONS = ("llama_chatbot.asgi:application", "benchmarks.counting:application")
 READERS = 20
+LONGEST_GAP = 3.0  # seconds between two pieces; they read about twice a second
 SETTLING = 2.0  # seconds, in which the readers begin
 
 
@@ -25,13 +26,16 @@ def measure(quick: bool = False) -> Result:
     tokens = round((2 * SETTLING + seconds + 2) / INTERVAL)
     with world(interval=INTERVAL, tokens=tokens, applications=APPLICATIONS) as here:
         (person,) = create_people(1)
-        reads = run(follow(here, person, seconds))
+        reads = run(follow(here, person, seconds, tokens * TOKEN_BYTES))
     rate = reads / READERS
     return Result(f"{rate:.2f} reads a second and reader, of {READERS}", rate <= LIMIT)
 
 
-async def follow(here: World, person: Person, seconds: float) -> float:
-    """Return the reads a second in the readers' process while all of them follow."""
+async def follow(here: World, person: Person, seconds: float, size: int) -> float:
+    """Return the reads a second in the readers' process while all of them follow.
+
+    `size` is that of the reply, in bytes.
+    """
     writer, other = here.servers
     async with client() as session:
         sending = asyncio.ensure_future(send(session, writer.url, person))
@@ -48,7 +52,10 @@ async def follow(here: World, person: Person, seconds: float) -> float:
         after, ended = await number_at(session, statements), time.perf_counter()
         if any(reader.done() for reader in following):
             raise RuntimeError("the reply ended while its readers were counted")
-        require_whole([await sending, *await asyncio.gather(*following)])
+        readings = await asyncio.gather(*following)
+        require_whole([await sending, *readings], size)
+        if max(reading.longest_gap for reading in readings) > LONGEST_GAP:
+            raise RuntimeError("the readers did not get the reply while it was written")
     return (after - before) / (ended - began)
 
 

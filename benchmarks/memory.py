@@ -1,7 +1,7 @@
 """Memory: what the server holds after 2,000 replies, over what it held after 200."""
 
 from benchmarks.process import resident_bytes
-from benchmarks.readers import all_send, require_whole
+from benchmarks.readers import TOKEN_BYTES, all_send, require_whole
 from benchmarks.result import Result, note, run_alone
 from benchmarks.world import create_people, run, world
 
@@ -22,7 +22,7 @@ def measure(quick: bool = False) -> Result:
         for done in range(AT_ONCE, last + 1, AT_ONCE):
             begin = done % len(people)
             group = (people + people)[begin : begin + AT_ONCE]
-            require_whole(run(all_send(here.server.url, group)))
+            require_whole(run(all_send(here.server.url, group)), TOKENS * TOKEN_BYTES)
             if done in (first, last):
                 held[done] = resident_bytes(here.server.pid) / 2**20
                 note(f"{held[done]:.1f} MB after {done} replies")

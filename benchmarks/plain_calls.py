@@ -30,15 +30,15 @@ def measure(quick: bool = False) -> Result:
     with world(applications=APPLICATIONS) as here:
         (person,) = create_people(1, threads=THREADS)
         requests = [
-            request("/chat/threads/", person.headers["Cookie"]),
-            request("/health/live/"),
+            (request("/chat/threads/", person.headers["Cookie"]), THREADS),
+            (request("/health/live/"), 0),
         ]
         for server, wanted in zip(here.servers, requests, strict=True):
-            run(calls(server.port, wanted, seconds / 4))  # whatever is done for the first time
+            run(calls(server.port, *wanted, seconds / 4))  # whatever is done for the first time
         for _ in range(rounds):
             for index, server in enumerate(here.servers):
                 before = cpu_seconds(server.pid)
-                number = run(calls(server.port, requests[index], seconds))
+                number = run(calls(server.port, *requests[index], seconds))
                 rates[index].append(number / seconds)
                 costs[index].append((cpu_seconds(server.pid) - before) / number * 1_000_000)
             note(f"ours {rates[0][-1]:.0f}, bare {rates[1][-1]:.0f} requests a second")
@@ -62,8 +62,9 @@ def request(path: str, cookie: str = "") -> bytes:
 class Caller(asyncio.Protocol):
     """Sends the same request again whenever its answer is whole."""
 
-    def __init__(self, wanted: bytes) -> None:
+    def __init__(self, wanted: bytes, threads: int) -> None:
         self.wanted = wanted
+        self.threads = threads
         self.answers = 0
         self.lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.buffer = b""
@@ -84,6 +85,9 @@ class Caller(asyncio.Protocol):
             return
         _, has_length, length = head.lower().partition(b"content-length: ")
         if len(body) == int(length.split(b"\r\n")[0]) if has_length else body.endswith(LAST_CHUNK):
+            if body.count(b'"updated_at"') != self.threads:
+                self.fail(f"an answer without {self.threads} threads")
+                return
             self.answers += 1
             self.buffer = b""
             self.transport.write(self.wanted)
@@ -98,12 +102,15 @@ class Caller(asyncio.Protocol):
             self.lost.set_result(problem)
 
 
-async def calls(port: int, wanted: bytes, seconds: float) -> int:
-    """Return how many answers came in some seconds. Raises `RuntimeError` for a wrong one."""
+async def calls(port: int, wanted: bytes, threads: int, seconds: float) -> int:
+    """Return how many answers came in some seconds. Raises `RuntimeError` for a wrong one.
+
+    Each has to list so many threads.
+    """
     loop = asyncio.get_running_loop()
     callers = []
     for _ in range(CONNECTIONS):
-        _, caller = await loop.create_connection(lambda: Caller(wanted), "127.0.0.1", port)
+        _, caller = await loop.create_connection(lambda: Caller(wanted, threads), "127.0.0.1", port)
         callers.append(caller)
     before = sum(caller.answers for caller in callers)
     began = time.perf_counter()

@@ -29,13 +29,15 @@ def measure(quick: bool = False) -> Result:
         people = create_people(readers)
         require_whole(run(all_send(here.server.url, people)))
         for _ in range(rounds):
-            bare.append(bare_cost(here, readers))
+            bare.append(bare_cost(here, readers, tokens))
             for form in FORMS:
                 before = cpu_seconds(here.server.pid)
                 readings = run(all_send(here.server.url, people, accept=form))
                 used = cpu_seconds(here.server.pid) - before
-                size = tokens * TOKEN_BYTES if form == "text/plain" else None
-                require_whole(readings, size)
+                size = tokens * TOKEN_BYTES
+                require_whole(readings, size if form == "text/plain" else None)
+                if min(reading.size for reading in readings) < size:
+                    raise RuntimeError("a reply has not all its tokens")
                 ours[form].append(used / (readers * tokens) * 1_000_000)
             note(f"bare {bare[-1]:.1f} µs, ours {ours[FORMS[0]][-1]:.1f} µs of CPU a token")
 
@@ -47,10 +49,11 @@ def measure(quick: bool = False) -> Result:
     )
 
 
-def bare_cost(here: World, readers: int) -> float:
+def bare_cost(here: World, readers: int, tokens: int) -> float:
     """Return the microseconds of CPU a token of the bare client, which asks the same model."""
     command = [sys.executable, "-m", "benchmarks.bare_client", "--url", here.model.url]
     command += ["--model", MODEL, "--readers", str(readers), "--message", MESSAGE["message"]]
+    command += ["--tokens", str(tokens)]
     return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)  # noqa: S603
 
 

@@ -1,5 +1,6 @@
 """What a benchmark answers with, and the small statistics that they share."""
 
+import argparse
 import math
 import sys
 from collections.abc import Callable, Sequence
@@ -30,7 +31,9 @@ def note(text: str) -> None:
 
 def run_alone(what: str, goal: str, measure: Callable[[bool], Result]) -> None:
     """Run one benchmark as a command of its own, with `--quick` in its short form."""
-    quick = "--quick" in sys.argv[1:]
+    parser = argparse.ArgumentParser(description=f"Measures {what}; the goal is {goal}.")
+    parser.add_argument("--quick", action="store_true", help="a short form, without a verdict")
+    quick = parser.parse_args().quick
     result = measure(quick)
     verdict = "" if quick else f"; the goal is {goal}: {'met' if result.met else 'MISSED'}"
     print(f"{what}: {result.measured}{verdict}")
