@@ -14,10 +14,10 @@ from django.db import connection
 from django.test.utils import setup_databases, teardown_databases
 
 from accounts.models import User
-from llama_chatbot.tests.environment import ENVIRONMENT
-from llama_chatbot.tests.people import Caller, create_user
-from llama_chatbot.tests.processes import Memcached, Server
-from llama_chatbot.tests.scripted_ollama import ScriptedOllama, echo
+from testing.environment import ENVIRONMENT
+from testing.people import Caller, create_user
+from testing.processes import Memcached, Server
+from testing.scripted_ollama import ScriptedOllama, echo
 
 StartServer = Callable[..., Server]
 

@@ -1,6 +1,6 @@
 """The operator's view of users, with their sessions and tokens."""
 
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 from django import forms
 from django.contrib import admin, messages
@@ -14,18 +14,18 @@ from django.contrib.auth.models import Group
 from django.contrib.auth.views import PasswordChangeView
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
-from django.db.models import Count, QuerySet
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
-from django.urls import reverse, reverse_lazy
-from django.utils.html import format_html, format_html_join
+from django.urls import reverse_lazy
+from django.utils.html import format_html_join
 
 from accounts import passwords, sessions
 from accounts.models import Token, User
-from llama_chatbot import audit, ratelimit
-from llama_chatbot.admin import CountedDeletion, KnownLookups, ViewOnly
-from llama_chatbot.errors import ApiError
+from core import audit, ratelimit
+from core.admin import CountedDeletion, KnownLookups, ViewOnly
+from core.errors import ApiError
 
 RIGHTS = ("is_staff", "is_superuser", "groups", "user_permissions")
 
@@ -120,14 +120,13 @@ class TokenInline(admin.TabularInline):  # type: ignore[type-arg]
 class UserAdmin(KnownLookups, CountedDeletion, DjangoUserAdmin):  # type: ignore[type-arg]
     """Users: who they are, where they are logged in, what they have and what they may."""
 
-    list_display = (
+    list_display: tuple[str, ...] = (
         "username",
         "email",
         "is_staff",
         "is_active",
         "last_login",
         "daily_tokens",
-        "number_of_threads",
     )
     list_filter = ("is_active", "is_staff", "is_superuser")
     lookups = ("is_active__exact", "is_staff__exact", "is_superuser__exact")
@@ -135,50 +134,34 @@ class UserAdmin(KnownLookups, CountedDeletion, DjangoUserAdmin):  # type: ignore
     change_password_form = PasswordForm
     inlines = (TokenInline,)
     actions = ("deactivate", "reactivate")
+    activity = "Activity"
     fieldsets = (
         (None, {"fields": ("username", "email", "password", "daily_tokens")}),
         (
-            "Activity",
+            activity,
             {
-                "fields": ("is_active", "last_login", "date_joined", "conversations", "logins"),
+                "fields": ("is_active", "last_login", "date_joined", "logins"),
                 "description": "To deactivate or reactivate somebody, choose them in the list of "
                 "users: the action there asks for the reason.",
             },
         ),
         ("Rights", {"fields": RIGHTS}),
     )
-    readonly_fields = ("is_active", "last_login", "date_joined", "conversations", "logins")
+    readonly_fields: ClassVar[tuple[str, ...]] = (
+        "is_active",
+        "last_login",
+        "date_joined",
+        "logins",
+    )
     add_fieldsets = (
         (None, {"fields": ("username", "email", "usable_password", "password1", "password2")}),
     )
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
-        """Return the users, each with `threads__count`."""
-        users: QuerySet[User] = super().get_queryset(request)
-        return users.annotate(Count("threads"))
-
-    @admin.display(description="threads", ordering="threads__count")
-    def number_of_threads(self, user: Any) -> int:
-        """Return how many threads the user has."""
-        return int(user.threads__count)
-
-    @admin.display(description="threads and usage")
-    def conversations(self, user: Any) -> str:
-        """Link to the user's threads and to what they have used."""
-        return format_html(
-            '<a href="{0}?user__id__exact={2}">{3} threads</a>, '
-            '<a href="{1}?user__id__exact={2}">usage</a>',
-            reverse("admin:chat_thread_changelist"),
-            reverse("admin:chat_usage_changelist"),
-            user.pk,
-            user.threads__count,
-        )
 
     @admin.display(description="sessions", empty_value="none")
     def logins(self, user: User) -> str:
         """Tell where the user is logged in."""
         line = "since {created_at}, last seen {last_seen_at}, from {ip_address} with {user_agent}"
-        return format_html_join("\n", f"<p>{line}</p>", sessions.of(user, current=None))
+        return format_html_join("\n", f"<p>{line}</p>", sessions.list_living(user, current=None))
 
     # --- Who may do what -------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ class AccountsConfig(AppConfig):
         from accounts import receivers, sessions
         from accounts.models import User
 
-        user_logged_in.connect(sessions.has_begun)
+        user_logged_in.connect(sessions.on_login)
         user_logged_in.connect(receivers.logged_in)
         user_login_failed.connect(receivers.login_failed)
         user_logged_out.connect(receivers.logged_out)

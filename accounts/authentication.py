@@ -10,8 +10,8 @@ from django.http import HttpRequest
 
 from accounts import sessions
 from accounts.models import Token, User
-from llama_chatbot.errors import Forbidden, NotAuthenticated
-from llama_chatbot.logs import current_request
+from core.errors import Forbidden, NotAuthenticated
+from core.logs import current_request
 
 
 class Backend(ModelBackend):
@@ -52,7 +52,7 @@ def session_or_token(request: HttpRequest) -> User | None:
     if token is None:
         raise NotAuthenticated("The token is not valid: it may have expired or been revoked.")
     request.user = token.user
-    token.has_been_used()
+    token.mark_used()
     return token.user
 
 
@@ -71,13 +71,13 @@ def user_of_session(request: HttpRequest) -> User | None:
     """Return the user of the session cookie, noting that the session is in use."""
     if not request.user.is_authenticated:
         return None
-    sessions.has_been_seen(request)
+    sessions.mark_seen(request)
     return request.user
 
 
 @contextmanager
-def while_there(user: User) -> Iterator[None]:
-    """Raise `NotAuthenticated` where something fails since its user was deleted at this moment."""
+def unauthenticated_if_deleted(user: User) -> Iterator[None]:
+    """Raise `NotAuthenticated` where something fails because the user was deleted meanwhile."""
     try:
         yield
     except DatabaseError:

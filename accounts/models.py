@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from django.contrib.auth.models import AbstractUser
 from django.contrib.auth.models import UserManager as DjangoUserManager
 from django.contrib.auth.password_validation import validate_password
+from django.contrib.sessions.backends.db import SessionStore
 from django.contrib.sessions.base_session import AbstractBaseSession
 from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator
@@ -19,8 +20,8 @@ from django.utils.crypto import constant_time_compare
 
 from accounts import mail
 from accounts.signals import access_ended
-from llama_chatbot import audit
-from llama_chatbot.errors import ApiError
+from core import audit
+from core.errors import ApiError
 
 models.CharField.register_lookup(Lower)
 
@@ -48,8 +49,8 @@ class UserManager(DjangoUserManager["User"]):
         except User.DoesNotExist:
             return None
 
-    def hold(self, pk: int) -> bool:
-        """Keep a user from being deleted till the transaction ends; tell whether they are there.
+    def lock(self, pk: int) -> bool:
+        """Keep a user from being deleted until the transaction ends; return whether they exist.
 
         To be called before anything else of theirs is locked, as a deletion does. One at a time.
         """
@@ -210,10 +211,8 @@ class Session(AbstractBaseSession):
         return f"Session {self.public_id}"  # not the key, as Django does: the admin shows it
 
     @classmethod
-    def get_session_store_class(cls) -> Any:
-        """Return the store that reads and writes these rows."""
-        from accounts.sessions import SessionStore
-
+    def get_session_store_class(cls) -> type[SessionStore]:
+        """Return a store that decodes these rows; the one that keeps them is in `sessions.py`."""
         return SessionStore
 
     @property
@@ -285,7 +284,7 @@ class Token(models.Model):
     def __str__(self) -> str:
         return self.name
 
-    def has_been_used(self) -> None:
+    def mark_used(self) -> None:
         """Note the use, at most once a minute: it is read by people."""
         now = timezone.now()
         if self.last_used_at and now - self.last_used_at < self.USE_PRECISION:

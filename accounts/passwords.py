@@ -14,8 +14,8 @@ from django.utils.http import urlsafe_base64_decode, urlsafe_base64_encode
 
 from accounts import mail, sessions
 from accounts.models import User
-from llama_chatbot import audit, ratelimit
-from llama_chatbot.errors import ApiError
+from core import audit, ratelimit
+from core.errors import ApiError
 
 MAX_LENGTH = 128
 
@@ -69,12 +69,12 @@ def confirm(request: HttpRequest, user: User, password: str | None) -> None:
 
     Raises `ApiError` where it is missing or wrong.
     """
-    if password is None and sessions.is_recent(request):
+    if password is None and sessions.has_recent_password(request):
         return
     if password is None:
         raise wrong("password", "Enter your password: your login is older than ten minutes.")
     check(request, user, password, "password")
-    sessions.password_was_given(request)
+    sessions.mark_password_given(request)
 
 
 def check(request: HttpRequest, user: User, password: str, field: str) -> None:
@@ -109,7 +109,7 @@ def change(request: HttpRequest, user: User, old: str, new: str) -> None:
             raise wrong("old_password", "The password is wrong.")
         user.save(update_fields=["password"])
         auth.update_session_auth_hash(request, user)
-        sessions.password_was_given(request)
+        sessions.mark_password_given(request)
         user.end_sessions(but=request.session.session_key)
 
 

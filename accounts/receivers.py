@@ -7,7 +7,7 @@ from django.db import transaction
 from django.http import HttpRequest
 
 from accounts.models import User
-from llama_chatbot import audit
+from core import audit
 
 
 def logged_in(sender: Any, user: User, **signal: Any) -> None:

@@ -7,7 +7,7 @@ from ninja import Schema
 from pydantic import Field
 
 from accounts.passwords import MAX_LENGTH
-from llama_chatbot.schemas import Body, NotBlank, Text
+from core.schemas import Body, NotBlank, Text
 
 Password = Annotated[Text, Field(max_length=MAX_LENGTH)]
 Email = Annotated[Text, Field(max_length=254)]
@@ -24,7 +24,7 @@ class Credentials(Body):
     password: Password
 
 
-class Confirmation(Body):
+class PasswordConfirmation(Body):
     """The password once more, where the login is not a recent one."""
 
     password: Password | None = None
@@ -35,7 +35,7 @@ class PasswordChange(Body):
     new_password: Password
 
 
-class EmailChange(Confirmation):
+class EmailChange(PasswordConfirmation):
     email: Email
 
 
@@ -49,7 +49,7 @@ class PasswordResetConfirmation(Body):
     new_password: Password
 
 
-class NewToken(Confirmation):
+class NewToken(PasswordConfirmation):
     name: Annotated[NotBlank, Field(max_length=100)]
     days: Annotated[int, Field(ge=1, le=366)]
 
@@ -61,16 +61,16 @@ class UserOut(Schema):
     is_staff: bool
 
 
-class Said(Schema):
+class MessageAnswer(Schema):
     message: str
 
 
-class Registered(Said):
+class Registered(MessageAnswer):
     username: str
     email: str
 
 
-class Status(Said):
+class LoginStatus(MessageAnswer):
     authenticated: bool
     user: UserOut | None
 

@@ -14,9 +14,9 @@ from django.db import IntegrityError
 from django.http import HttpRequest
 from django.utils import timezone
 
+from accounts import statements
 from accounts.models import Session, User
-from llama_chatbot import sql
-from llama_chatbot.addresses import client_address
+from core.addresses import client_address
 
 LAST_SEEN_PRECISION = timedelta(minutes=1)
 
@@ -28,14 +28,7 @@ class SessionStore(DatabaseSessionStore):
 
     def load(self) -> Any:
         """Read the session's data, and its user."""
-        # In SQL, because every call does it: the ORM takes four times as long.
-        users = User.objects.raw(
-            "SELECT u.*, s.session_data FROM accounts_session s"
-            " JOIN accounts_user u ON u.id = s.user_id"
-            " WHERE s.session_key = %s AND s.expire_date > %s",
-            [self.session_key, sql.stored(timezone.now())],
-        )
-        self.user = next(iter(users), None)
+        self.user = statements.get_user_of_session(str(self.session_key))
         if self.user is None:
             return super().load()  # nobody's, or none
         return self.decode(self.user.session_data)  # type: ignore[attr-defined]
@@ -67,7 +60,7 @@ class SessionStore(DatabaseSessionStore):
         return session
 
 
-def has_begun(request: HttpRequest, user: User, **signal: Any) -> None:
+def on_login(request: HttpRequest, user: User, **signal: Any) -> None:
     """Note when and from where somebody logged in, here or in the admin.
 
     Their sessions that have expired are cleared away.
@@ -87,7 +80,7 @@ def has_begun(request: HttpRequest, user: User, **signal: Any) -> None:
     )
 
 
-def has_been_seen(request: HttpRequest) -> None:
+def mark_seen(request: HttpRequest) -> None:
     """Note that the session is in use, at most once a minute: each note is a write."""
     now = timezone.now()
     last_seen_at = request.session.get("last_seen_at")
@@ -95,7 +88,7 @@ def has_been_seen(request: HttpRequest) -> None:
         request.session["last_seen_at"] = now.isoformat()
 
 
-def of(user: User, current: str | None) -> list[dict[str, Any]]:
+def list_living(user: User, current: str | None) -> list[dict[str, Any]]:
     """Return what a user may know of their own living sessions, the last begun first.
 
     `current` is the key of the session that asks.
@@ -114,12 +107,12 @@ def of(user: User, current: str | None) -> list[dict[str, Any]]:
     return sorted(described, key=lambda session: session["created_at"] or "", reverse=True)
 
 
-def password_was_given(request: HttpRequest) -> None:
+def mark_password_given(request: HttpRequest) -> None:
     """Note that the user has just proved who they are."""
     request.session["password_at"] = timezone.now().isoformat()
 
 
-def is_recent(request: HttpRequest) -> bool:
+def has_recent_password(request: HttpRequest) -> bool:
     """Tell whether the password was given within `RECENT_LOGIN_SECONDS`."""
     password_at: str | None = request.session.get("password_at")
     limit = timedelta(seconds=settings.RECENT_LOGIN_SECONDS)

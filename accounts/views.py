@@ -10,31 +10,31 @@ from django.shortcuts import get_object_or_404
 from ninja import Router, Status
 
 from accounts import passwords, sessions
-from accounts.authentication import UserRequest, anybody, session, while_there
+from accounts.authentication import UserRequest, anybody, session, unauthenticated_if_deleted
 from accounts.models import Token, User
 from accounts.schemas import (
-    Confirmation,
     Credentials,
     EmailChange,
+    LoginStatus,
+    MessageAnswer,
     NewToken,
     PasswordChange,
+    PasswordConfirmation,
     PasswordReset,
     PasswordResetConfirmation,
     Registered,
     Registration,
-    Said,
     SessionsOut,
     TokenIssued,
     TokensOut,
 )
-from accounts.schemas import Status as StatusOut
-from llama_chatbot.errors import Forbidden, NotFound
-from llama_chatbot.ratelimit import rate_limit
-from llama_chatbot.schemas import Text
+from core.errors import Forbidden, NotFound
+from core.ratelimit import rate_limit
+from core.schemas import Text
 
 router = Router(auth=session, tags=["accounts"])
 
-NO_CONFIRMATION = Confirmation()
+NO_CONFIRMATION = PasswordConfirmation()
 
 
 @router.post("/register/", auth=None, response={201: Registered})
@@ -46,7 +46,7 @@ def register(request: HttpRequest, body: Registration) -> Status[dict[str, str]]
     return Status(201, {"message": "User created successfully", **answer})
 
 
-@router.post("/login/", auth=None, response=Said)
+@router.post("/login/", auth=None, response=MessageAnswer)
 @rate_limit("login", needs_cache=True)
 def login(request: HttpRequest, body: Credentials) -> dict[str, str]:
     """Begin a session, for a user name or an e-mail address with its password."""
@@ -62,7 +62,7 @@ def login(request: HttpRequest, body: Credentials) -> dict[str, str]:
     return {"message": "Login successful"}
 
 
-@router.post("/logout/", auth=None, response=Said)
+@router.post("/logout/", auth=None, response=MessageAnswer)
 @rate_limit("write")
 def logout(request: HttpRequest) -> dict[str, str]:
     """End this session."""
@@ -70,7 +70,7 @@ def logout(request: HttpRequest) -> dict[str, str]:
     return {"message": "Logout successful"}
 
 
-@router.get("/status/", auth=anybody, response=StatusOut)
+@router.get("/status/", auth=anybody, response=LoginStatus)
 @rate_limit("read")
 def status(request: UserRequest) -> dict[str, Any]:
     """Tell who is asking."""
@@ -79,9 +79,9 @@ def status(request: UserRequest) -> dict[str, Any]:
     return {"message": message, "authenticated": bool(user), "user": user}
 
 
-@router.delete("/delete/", response=Said)
+@router.delete("/delete/", response=MessageAnswer)
 @rate_limit("write")
-def delete(request: UserRequest, body: Confirmation = NO_CONFIRMATION) -> dict[str, str]:
+def delete(request: UserRequest, body: PasswordConfirmation = NO_CONFIRMATION) -> dict[str, str]:
     """Delete the account with all that belongs to it."""
     passwords.confirm(request, request.auth, body.password)
     request.auth.delete()
@@ -89,7 +89,7 @@ def delete(request: UserRequest, body: Confirmation = NO_CONFIRMATION) -> dict[s
     return {"message": "User deleted successfully"}
 
 
-@router.api_operation(["POST", "DELETE"], "/deactivate/{username}/", response=Said)
+@router.api_operation(["POST", "DELETE"], "/deactivate/{username}/", response=MessageAnswer)
 @rate_limit("write")
 def deactivate(request: UserRequest, username: Text) -> dict[str, str]:
     """Deactivate somebody; for staff."""
@@ -105,7 +105,7 @@ def deactivate(request: UserRequest, username: Text) -> dict[str, str]:
     return {"message": f"User {user.username} has been deactivated."}
 
 
-@router.post("/password/change/", response=Said)
+@router.post("/password/change/", response=MessageAnswer)
 @rate_limit("write")
 def change_password(request: UserRequest, body: PasswordChange) -> dict[str, str]:
     """Set a new password; the user's other sessions end."""
@@ -113,17 +113,17 @@ def change_password(request: UserRequest, body: PasswordChange) -> dict[str, str
     return {"message": "Password changed successfully"}
 
 
-@router.post("/email/change/", response=Said)
+@router.post("/email/change/", response=MessageAnswer)
 @rate_limit("register", needs_cache=True)  # as registration, it tells which addresses are taken
 def change_email(request: UserRequest, body: EmailChange) -> dict[str, str]:
     """Take another e-mail address; the one before gets a mail that says so."""
     passwords.confirm(request, request.auth, body.password)
-    with while_there(request.auth):
+    with unauthenticated_if_deleted(request.auth):
         request.auth.change_email(body.email)
     return {"message": "E-mail address changed successfully"}
 
 
-@router.post("/password/reset/", auth=None, response=Said)
+@router.post("/password/reset/", auth=None, response=MessageAnswer)
 @rate_limit("password_reset", needs_cache=True)
 def reset_password(request: HttpRequest, body: PasswordReset) -> dict[str, str]:
     """Mail a token for a new password to whoever has this address."""
@@ -131,7 +131,7 @@ def reset_password(request: HttpRequest, body: PasswordReset) -> dict[str, str]:
     return {"message": "If there is an account with this address, an e-mail is on its way."}
 
 
-@router.post("/password/reset/confirm/", auth=None, response=Said)
+@router.post("/password/reset/confirm/", auth=None, response=MessageAnswer)
 @rate_limit("login", needs_cache=True)
 def confirm_password_reset(request: HttpRequest, body: PasswordResetConfirmation) -> dict[str, str]:
     """Set a new password with a mailed token; every session ends."""
@@ -143,10 +143,10 @@ def confirm_password_reset(request: HttpRequest, body: PasswordResetConfirmation
 @rate_limit("read")
 def list_sessions(request: UserRequest) -> dict[str, Any]:
     """List where the user is logged in."""
-    return {"sessions": sessions.of(request.auth, current=request.session.session_key)}
+    return {"sessions": sessions.list_living(request.auth, current=request.session.session_key)}
 
 
-@router.delete("/sessions/", response=Said)
+@router.delete("/sessions/", response=MessageAnswer)
 @rate_limit("write")
 def end_other_sessions(request: UserRequest) -> dict[str, str]:
     """Log out everywhere but here."""
@@ -154,7 +154,7 @@ def end_other_sessions(request: UserRequest) -> dict[str, str]:
     return {"message": "All other sessions have ended"}
 
 
-@router.delete("/sessions/{int:session_id}/", response=Said)
+@router.delete("/sessions/{int:session_id}/", response=MessageAnswer)
 @rate_limit("write")
 def end_session(request: UserRequest, session_id: int) -> dict[str, str]:
     """Log out in one place."""
@@ -173,7 +173,7 @@ def end_session(request: UserRequest, session_id: int) -> dict[str, str]:
 def create_token(request: UserRequest, body: NewToken) -> Status[dict[str, Any]]:
     """Create a token for scripts; the only time it is shown."""
     passwords.confirm(request, request.auth, body.password)
-    with while_there(request.auth):
+    with unauthenticated_if_deleted(request.auth):
         token, secret = Token.objects.issue(request.auth, body.name, body.days)
     described = {name: getattr(token, name) for name in ("id", "name", "prefix", "expires_at")}
     return Status(201, {"token": secret, **described})
@@ -186,7 +186,7 @@ def list_tokens(request: UserRequest) -> dict[str, Any]:
     return {"tokens": request.auth.tokens.order_by("id")}
 
 
-@router.delete("/tokens/{int:token_id}/", response=Said)
+@router.delete("/tokens/{int:token_id}/", response=MessageAnswer)
 @rate_limit("write")
 def revoke_token(request: UserRequest, token_id: int) -> dict[str, str]:
     """Revoke a token."""

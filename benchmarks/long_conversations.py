@@ -1,7 +1,7 @@
 """Long conversations: how many tokens of them the model reads again for each turn.
 
 The bundled model talks for 60 turns in a window of 2,048 tokens, with the starting point of
-`chat/context.py`, and counts itself what it reads: a prompt's tokens less those that its cache
+`chat/prompt/window.py`, and counts what it reads: a prompt's tokens less those that its cache
 held. What it would have read of the same conversation, had the oldest turns been dropped each time,
 as many as needed, is counted by its tokenizer: to read it all takes eight minutes on two cores. The
 tokenizer's count of what was read has to be the model's own.
@@ -19,12 +19,14 @@ import httpx
 
 import benchmarks.world  # noqa: F401 - sets Django up
 from benchmarks.result import Result, note, run_alone
-from chat import context
-from chat.llm import Prompt
 from chat.models import Message, Sender, Thread
-from llama_chatbot.tests.processes import ROOT
+from chat.ollama.client import ChatMessage
+from chat.prompt import window as prompt_window
+from chat.prompt.estimate import estimate
+from chat.prompt.turns import turns_of
 from local_model.model import Model, find_weights
 from local_model.schemas import Message as ModelMessage
+from testing.processes import ROOT
 
 WHAT = "tokens read again in a long conversation"
 LIMIT = 0.15
@@ -59,8 +61,8 @@ QUESTIONS = [
     )
 ]
 
-Tokenize = Callable[[list[Prompt]], list[int]]
-Conversation = list[tuple[list[Prompt], str]]  # each turn's prompt and answer
+Tokenize = Callable[[list[ChatMessage]], list[int]]
+Conversation = list[tuple[list[ChatMessage], str]]  # each turn's prompt and answer
 SAME = 0.05  # by how much the two ways to count may differ
 
 
@@ -93,7 +95,7 @@ def talk(
     held: Conversation = []
     read = 0
     for text in islice(QUESTIONS, turns):
-        plan = context.plan(thread, path, text, window)
+        plan = prompt_window.plan(thread, path, text, window)
         answer = ask(model, plan.messages, window, longest)
         said = answer["message"]["content"]
         read += answer["prompt_eval_count"] - answer["prompt_eval_cached_count"]
@@ -106,7 +108,7 @@ def talk(
             content=said,
             model=MODEL,
             context_start=start,
-            context_key=context.key_of(thread, start, window),
+            context_key=prompt_window.front_key(thread, start, window),
             prompt_tokens=answer["prompt_eval_count"],
             completion_tokens=answer["eval_count"],
         )
@@ -117,20 +119,19 @@ def talk(
 def dropping_the_oldest(path: Sequence[Message], window: int) -> Conversation:
     """Return the same turns, each prompt with as many of the newest as fit."""
     thread = Thread(model=MODEL)
-    system = Prompt(role="system", content=thread.effective_system_prompt)
+    system = ChatMessage(role="system", content=thread.effective_system_prompt)
     dropped: Conversation = []
-    for number, turn in enumerate(every := context.turns_of(path)):
+    for number, turn in enumerate(every := turns_of(path)):
         turns = every[:number]
         sizes = [
-            context.estimate(turn.question.content) + (turn.reply.completion_tokens or 0)
-            for turn in turns
+            estimate(turn.question.content) + (turn.reply.completion_tokens or 0) for turn in turns
         ]
-        budget = window - context.room_for_answer(thread, window)
-        budget -= context.front_size(thread) + context.estimate(turn.question.content)
+        budget = window - prompt_window.room_for_answer(thread, window)
+        budget -= prompt_window.front_size(thread) + estimate(turn.question.content)
         while sum(sizes) > budget:
             del turns[0], sizes[0]
-        before = [prompt for kept in turns for prompt in kept.prompts()]
-        dropped.append(([system, *before, turn.prompts()[0]], turn.reply.content))
+        before = [message for kept in turns for message in kept.messages()]
+        dropped.append(([system, *before, turn.messages()[0]], turn.reply.content))
     return dropped
 
 
@@ -142,7 +143,7 @@ def read_again(turns: Conversation, tokenize: Tokenize) -> int:
         tokens = tokenize(prompt)
         same = takewhile(lambda pair: pair[0] == pair[1], zip(cached, tokens, strict=False))
         read += len(tokens) - sum(1 for _ in same)
-        cached = tokenize([*prompt, Prompt(role="assistant", content=answer)])
+        cached = tokenize([*prompt, ChatMessage(role="assistant", content=answer)])
     return read
 
 
@@ -161,7 +162,9 @@ def tokenizer() -> Iterator[Tokenize]:
         runner.run(model.close())
 
 
-def ask(model: httpx.Client, prompts: list[Prompt], window: int, longest: int) -> dict[str, Any]:
+def ask(
+    model: httpx.Client, prompts: list[ChatMessage], window: int, longest: int
+) -> dict[str, Any]:
     """Return the model's answer with its counts, of which Ollama's client does not know all."""
     options = {"num_ctx": window, "num_predict": longest, "temperature": 0, "seed": 1}
     body = {"model": MODEL, "messages": prompts, "stream": False, "options": options}

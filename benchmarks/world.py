@@ -48,8 +48,8 @@ from django.core.management import call_command  # noqa: E402 - needs the settin
 from django.db import connection, transaction  # noqa: E402
 
 from chat.models import Thread  # noqa: E402
-from llama_chatbot.tests.people import create_session, create_user  # noqa: E402
-from llama_chatbot.tests.processes import (  # noqa: E402
+from testing.people import create_session, create_user  # noqa: E402
+from testing.processes import (  # noqa: E402
     Memcached,
     Server,
     _Process,
@@ -70,7 +70,7 @@ class ScriptedModel(_Process):
 
     def start(self) -> None:
         """Start it; `wait()` tells when it listens."""
-        module = ["-m", "llama_chatbot.tests.scripted_ollama", "--port", str(self.port)]
+        module = ["-m", "testing.scripted_ollama", "--port", str(self.port)]
         self._spawn([sys.executable, *module, *self.arguments], os.environ, subprocess.DEVNULL)
 
     def wait(self) -> None:

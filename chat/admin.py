@@ -14,9 +14,52 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.text import Truncator
 
-from chat import replies
+from accounts.admin import UserAdmin as AccountsUserAdmin
+from accounts.models import User
+from chat import threads
 from chat.models import Message, Thread, Usage
-from llama_chatbot.admin import CountedDeletion, ViewOnly
+from core.admin import CountedDeletion, ViewOnly
+
+admin.site.unregister(User)
+
+
+@admin.register(User)
+class UserAdmin(AccountsUserAdmin):
+    """Users, with links to what they have written and used."""
+
+    list_display = (*AccountsUserAdmin.list_display, "number_of_threads")
+    readonly_fields = (*AccountsUserAdmin.readonly_fields, "conversations")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
+        """Return the users, each with `threads__count`."""
+        users: QuerySet[User] = super().get_queryset(request)
+        return users.annotate(Count("threads"))
+
+    def get_fieldsets(self, request: HttpRequest, obj: User | None = None) -> Any:
+        """Add the links to what the user does."""
+        return [
+            (name, {**options, "fields": (*options["fields"], "conversations")})
+            if name == self.activity
+            else (name, options)
+            for name, options in super().get_fieldsets(request, obj)
+        ]
+
+    @admin.display(description="threads", ordering="threads__count")
+    def number_of_threads(self, user: Any) -> int:
+        """Return how many threads the user has."""
+        return int(user.threads__count)
+
+    @admin.display(description="threads and usage")
+    def conversations(self, user: Any) -> str:
+        """Link to the user's threads and to what they have used."""
+        return format_html(
+            '<a href="{0}?user__id__exact={2}">{3} threads</a>, '
+            '<a href="{1}?user__id__exact={2}">usage</a>',
+            reverse("admin:chat_thread_changelist"),
+            reverse("admin:chat_usage_changelist"),
+            user.pk,
+            user.threads__count,
+        )
 
 
 @admin.register(Thread)
@@ -61,16 +104,16 @@ class ThreadAdmin(ViewOnly, CountedDeletion):
 
     def delete_model(self, request: HttpRequest, obj: Thread) -> None:
         """Delete a thread, ending its running reply."""
-        replies.delete_threads(Thread.objects.filter(pk=obj.pk))
+        threads.delete(Thread.objects.filter(pk=obj.pk))
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Thread]) -> None:
         """Delete threads, ending their running replies."""
-        replies.delete_threads(queryset)
+        threads.delete(queryset)
 
 
 @admin.register(Message)
 class MessageAdmin(ViewOnly):
-    """Messages; who only may view threads sees none of this."""
+    """Messages; users with only the view permission for threads see none of this."""
 
     list_display = ("__str__", "thread", "user", "sender", "status", "created_at", "beginning")
     list_select_related = ("thread__user",)
@@ -95,7 +138,7 @@ class MessageAdmin(ViewOnly):
     )
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Nobody deletes any: all that follow one hang on it, and go with their thread."""
+        """Nobody deletes any: what follows one would go with it."""
         return False
 
     @admin.display

@@ -1,50 +1,14 @@
-"""Threads, their messages, and what was used of the models."""
+"""Threads, their messages, and how much was used of the models."""
 
-import os
-import secrets
-import socket
-from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from django.conf import settings
 from django.db import models
 from django.db.models import F, Q, Sum
 from django.db.models.functions import Coalesce
-from django.http import Http404
 from django.utils import timezone
 
 from accounts.models import User
-from llama_chatbot import paging, sql
-
-STALE_AFTER = timedelta(seconds=30)
-DEAD_OWNER_AFTER = timedelta(seconds=3)
-
-
-class ThreadQuerySet(models.QuerySet["Thread"]):
-    """Threads, one by one and page by page; in SQL, see `llama_chatbot.sql`."""
-
-    def of(self, user: User, thread_id: int) -> "Thread":
-        """Return one of a user's threads. Raises `Http404`."""
-        if thread_id <= models.BigIntegerField.MAX_BIGINT:
-            for thread in self.raw(
-                "SELECT * FROM chat_thread WHERE id = %s AND user_id = %s", [thread_id, user.pk]
-            ):
-                return thread
-        raise Http404
-
-    def page(self, user: User, limit: int, cursor: str) -> tuple[Sequence["Thread"], str | None]:
-        """Return up to `limit` of a user's threads, newest activity first, and the next cursor."""
-        before, parameters = "", [user.pk, limit + 1]
-        if cursor:
-            at, pk = paging.decode(cursor, user)
-            before = "AND (updated_at, id) < (%s, %s)"
-            parameters[1:1] = sql.stored(datetime.fromisoformat(at)), pk
-        threads = self.raw(
-            "SELECT id, title, model, created_at, updated_at FROM chat_thread"  # noqa: S608  # nosec B608
-            f" WHERE user_id = %s {before} ORDER BY updated_at DESC, id DESC LIMIT %s",
-            parameters,
-        )
-        return paging.page(threads, limit, user, lambda thread: (str(thread.updated_at), thread.pk))
 
 
 class Thread(models.Model):
@@ -62,8 +26,6 @@ class Thread(models.Model):
     created_at = models.DateTimeField(default=timezone.now)
     updated_at = models.DateTimeField(default=timezone.now)
 
-    objects = ThreadQuerySet.as_manager()
-
     class Meta:
         indexes = [models.Index(F("user"), F("updated_at").desc(), F("id").desc(), name="activity")]
 
@@ -75,27 +37,6 @@ class Thread(models.Model):
         """The system prompt that the model gets: the thread's, or the server's."""
         return settings.CHAT_SYSTEM_PROMPT if self.system_prompt is None else self.system_prompt
 
-    def path_to(self, message: int | str | None) -> list["Message"]:
-        """Return the messages from the thread's first to this one, in one query.
-
-        `message` is an id, None for the empty path, or "newest" for the newest message. Each
-        message has one parent, so that what was edited or asked again makes a branch.
-        """
-        if message is None:
-            return []
-        newest = "(SELECT MAX(id) FROM chat_message WHERE thread_id = %s)"
-        end, key = (newest, self.pk) if message == "newest" else ("%s", message)
-        return list(
-            Message.objects.raw(
-                "WITH RECURSIVE path(id, parent_id) AS ("  # noqa: S608  # nosec B608
-                f" SELECT id, parent_id FROM chat_message WHERE id = {end} AND thread_id = %s"
-                " UNION ALL SELECT m.id, m.parent_id FROM chat_message m"
-                " JOIN path ON m.id = path.parent_id)"
-                " SELECT * FROM chat_message WHERE id IN (SELECT id FROM path) ORDER BY id",
-                [key, self.pk],
-            )
-        )
-
 
 class Sender(models.TextChoices):
     """Who wrote a message."""
@@ -104,7 +45,7 @@ class Sender(models.TextChoices):
     BOT = "bot"
 
 
-class Status(models.TextChoices):
+class MessageStatus(models.TextChoices):
     """How far a message is; what a user wrote is complete."""
 
     GENERATING = "generating"
@@ -114,75 +55,22 @@ class Status(models.TextChoices):
     FAILED = "failed"  # the model did
 
 
-HOST = socket.gethostname()
-NONCE = secrets.token_hex(4)  # a container's process has the same number after its restart
-
-
-written_here: set[int] = set()  # the ids of the replies that this process writes
-
-
-def this_process() -> str:
-    """Return the name under which this process owns replies."""
-    return f"{HOST}/{os.getpid()}/{NONCE}"
-
-
-def may_live(owner: str) -> bool:
-    """Tell whether the process of that name exists; true for one on another machine."""
-    host, pid, nonce = owner.rsplit("/", 2)
-    if host != HOST:
-        return True
-    if int(pid) == os.getpid():
-        return nonce == NONCE
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
 class MessageQuerySet(models.QuerySet["Message"]):
-    """Messages, and the settling of replies whose process has died."""
+    """Messages, and the replies among them that are being written."""
 
     def generating(self) -> "MessageQuerySet":
         """Return the replies that are being written, or seem to be."""
-        return self.filter(status=Status.GENERATING)
-
-    def page(
-        self, thread: Thread, limit: int, cursor: str
-    ) -> tuple[Sequence["Message"], str | None]:
-        """Return up to `limit` of a thread's messages, oldest first, and the older ones' cursor."""
-        messages = self.filter(thread=thread).order_by("-pk")
-        messages.settle()
-        if cursor:
-            messages = messages.filter(pk__lt=paging.decode(cursor, thread)[0])
-        newest, older = paging.page(
-            messages[: limit + 1], limit, thread, lambda message: (message.pk,)
-        )
-        return newest[::-1], older
-
-    def settle(self) -> bool:
-        """Mark as interrupted what nobody writes any more; return whether anything is written."""
-        running = list(self.generating().only("thread", "owner", "heartbeat_at", "created_at"))
-        orphans = [reply for reply in running if reply.is_orphaned]
-        for reply in orphans:
-            # Compared again, since its process may have come back meanwhile.
-            still = Message.objects.generating().filter(
-                pk=reply.pk, heartbeat_at=reply.heartbeat_at
-            )
-            still.update(status=Status.INTERRUPTED)
-        return len(running) > len(orphans)
+        return self.filter(status=MessageStatus.GENERATING)
 
 
 class Message(models.Model):
-    """What a user or the model said; a reply in the making is one with the status generating."""
+    """What a user or the model wrote; a reply that is being written has the status generating."""
 
     thread = models.ForeignKey(Thread, models.CASCADE, related_name="messages")
     parent = models.ForeignKey("self", models.CASCADE, null=True, related_name="children")
     sender = models.CharField(max_length=4, choices=Sender)
     content = models.TextField(blank=True)
-    status = models.CharField(max_length=11, choices=Status, default=Status.COMPLETE)
+    status = models.CharField(max_length=11, choices=MessageStatus, default=MessageStatus.COMPLETE)
     created_at = models.DateTimeField(default=timezone.now)
 
     # Of a reply only.
@@ -193,13 +81,14 @@ class Message(models.Model):
     completion_tokens = models.PositiveIntegerField(null=True)
     duration_ms = models.PositiveIntegerField(null=True)
     first_token_ms = models.PositiveIntegerField(null=True)
-    # What the model saw: see context.py.
+    # What the model saw: see prompt/window.py.
     context_start = models.PositiveBigIntegerField(null=True)
     context_key = models.CharField(max_length=16, blank=True)
     context_tokens = models.PositiveIntegerField(null=True)
     turns_kept = models.PositiveIntegerField(null=True)
     turns_dropped = models.PositiveIntegerField(null=True)
-    # Who writes it, and when that (till the end is stored) and a reader elsewhere were heard of.
+    # The process that writes it, its last heartbeat (until the end is stored), and when a reader in
+    # another process last said that it is there.
     owner = models.CharField(max_length=300, blank=True)
     heartbeat_at = models.DateTimeField(null=True)
     followed_at = models.DateTimeField(null=True)
@@ -211,7 +100,7 @@ class Message(models.Model):
         constraints = [
             models.UniqueConstraint(
                 fields=["thread"],
-                condition=Q(status=Status.GENERATING),
+                condition=Q(status=MessageStatus.GENERATING),
                 name="one_running_reply_a_thread",
             )
         ]
@@ -252,23 +141,6 @@ class Message(models.Model):
             "duration_ms": self.duration_ms,
             "first_token_ms": self.first_token_ms,
         }
-
-    @property
-    def may_grow(self) -> bool:
-        """Whether its process has yet to store the end of its text, if it was stopped elsewhere."""
-        if self.status == Status.GENERATING:
-            return True
-        heard_at = self.heartbeat_at
-        return heard_at is not None and timezone.now() - heard_at < DEAD_OWNER_AFTER
-
-    @property
-    def is_orphaned(self) -> bool:
-        """Whether a generating reply's process is dead, as far as can be told from here."""
-        silent_for = timezone.now() - (self.heartbeat_at or self.created_at)
-        if self.owner == this_process():  # which may wait for the database itself
-            return silent_for > DEAD_OWNER_AFTER and self.pk not in written_here
-        is_dead = silent_for > DEAD_OWNER_AFTER and not may_live(self.owner)
-        return is_dead or silent_for > STALE_AFTER
 
 
 class Send(models.Model):

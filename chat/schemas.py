@@ -8,7 +8,7 @@ from ninja import Schema
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from chat.models import Thread
-from llama_chatbot.schemas import Answer, Body, NotBlank, Text
+from core.schemas import Answer, Body, NotBlank, Text
 
 Title = Annotated[NotBlank, Field(max_length=Thread.TITLE_LENGTH), AfterValidator(str.strip)]
 ModelName = Annotated[NotBlank, Field(max_length=200)]
@@ -83,7 +83,7 @@ class MessagesPage(Page):
     limit: Limit = 200
 
 
-class Place(Schema):
+class ResumePoint(Schema):
     """After how many characters of a reply to go on."""
 
     offset: Annotated[int, Field(ge=0, lt=2**53)] = 0
@@ -155,7 +155,7 @@ class MessagesOut(Schema):
     next: str | None
 
 
-class Said(Schema):
+class StatusOut(Schema):
     status: str
 
 

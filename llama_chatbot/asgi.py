@@ -36,11 +36,12 @@ request_started.disconnect(close_old_connections)
 if not settings.DEBUG:
     request_started.disconnect(reset_queries)
 
-from chat import live, llm  # noqa: E402 - needs Django to be set up
-from chat.streams import StreamAborted  # noqa: E402
+from chat.ollama import transport  # noqa: E402 - needs Django to be set up
+from chat.replies import live  # noqa: E402
+from chat.replies.forms.text import StreamAborted  # noqa: E402
 
 MAX_BODY_BYTES = 1024 * 1024
-THREADS = 16
+REQUEST_THREADS = 16
 
 
 async def application(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
@@ -51,7 +52,7 @@ async def application(scope: Scope, receive: ASGIReceiveCallable, send: ASGISend
         await serve_http(scope, receive, send)
 
 
-class Threads:
+class RequestExecutors:
     """Threads for the requests' sync work, each with its database connection.
 
     They are shared, since a request that streams has nothing to do for its thread any more.
@@ -64,17 +65,17 @@ class Threads:
         }
 
     def take(self) -> Executor:
-        """Return the thread with the fewest requests before their answer."""
-        thread = min(self.load, key=self.load.__getitem__)
-        self.load[thread] += 1
-        return thread
+        """Return the one with the fewest requests that have not begun to answer."""
+        executor = min(self.load, key=self.load.__getitem__)
+        self.load[executor] += 1
+        return executor
 
-    def leave(self, thread: Executor) -> None:
+    def give_back(self, executor: Executor) -> None:
         """Note that a request has begun its answer."""
-        self.load[thread] -= 1
+        self.load[executor] -= 1
 
 
-threads = Threads(THREADS)
+executors = RequestExecutors(REQUEST_THREADS)
 
 
 async def serve_http(
@@ -84,27 +85,27 @@ async def serve_http(
     body, is_too_large = await read_body(receive)
     if body is None:
         return
-    thread = threads.take()
+    executor = executors.take()
     has_answered = False
 
     def answered() -> None:
         nonlocal has_answered
         if not has_answered:
             has_answered = True
-            threads.leave(thread)
+            executors.give_back(executor)
 
     async def send_noting(event: ASGISendEvent) -> None:
         answered()
         await send(event)
 
     try:
-        async with ThreadSensitiveContext(executor=thread):
+        async with ThreadSensitiveContext(executor=executor):
             await django_application(
                 {**scope, "body_too_large": is_too_large},
                 replay(body, receive),
                 send_noting,  # type: ignore[arg-type]
             )
-    except (StreamAborted, live.ServerEnds):
+    except (StreamAborted, live.ServerShuttingDown):
         pass  # returning without an end makes the server cut the connection
     finally:
         answered()
@@ -152,8 +153,8 @@ async def serve_lifespan(receive: ASGIReceiveCallable, send: ASGISendCallable) -
     drain_on_signals()
     await send({"type": "lifespan.startup.complete"})
     await receive()
-    await live.drain()
-    await llm.close()
+    await live.registry.drain()
+    await transport.close()
     await send({"type": "lifespan.shutdown.complete"})
 
 
@@ -169,7 +170,7 @@ def drain_on_signals() -> None:
         server_handler = signal.getsignal(number)
 
         def handle(signum: int, frame: FrameType | None, then: Any = server_handler) -> None:
-            loop.call_soon_threadsafe(live.drain)
+            loop.call_soon_threadsafe(live.registry.drain)
             if callable(then):
                 then(signum, frame)
 

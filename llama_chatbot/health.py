@@ -11,7 +11,8 @@ from django.db import DatabaseError, connection
 from django.http import HttpRequest
 from ninja import Router, Status
 
-from chat import llm
+from chat.ollama import client
+from chat.ollama.errors import ModelError
 
 router = Router(auth=None, tags=["health"])
 
@@ -69,7 +70,7 @@ def check_cache() -> str:
 async def check_ollama() -> str:
     """Ask Ollama for its version."""
     try:
-        await llm.version()
-    except llm.ModelError:
+        await client.version()
+    except ModelError:
         return "does not answer"
     return "ok"

@@ -107,6 +107,7 @@ FRONTEND_ORIGINS: list[str] = read(origins, "FRONTEND_ORIGINS")
 PORT: int = read(env.int, "PORT", 8000, validate=validate.Range(min=1, max=65535))
 
 INSTALLED_APPS = [
+    "llama_chatbot",  # for its commands: its `runserver` comes before Django's
     "accounts",
     "chat",
     "corsheaders",
@@ -120,21 +121,21 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
-    "llama_chatbot.middleware.RequestId",
-    "llama_chatbot.middleware.ContentSecurityPolicy",
-    "llama_chatbot.middleware.JsonErrors",
-    "llama_chatbot.middleware.RateLimitHeaders",
-    "llama_chatbot.middleware.AllowedHosts",
-    "llama_chatbot.middleware.Security",
-    "llama_chatbot.middleware.StaticFiles",
+    "core.middleware.RequestId",
+    "core.middleware.ContentSecurityPolicy",
+    "core.middleware.JsonErrors",
+    "core.middleware.RateLimitHeaders",
+    "core.middleware.AllowedHosts",
+    "core.middleware.Security",
+    "core.middleware.StaticFiles",
     "corsheaders.middleware.CorsMiddleware",
-    "llama_chatbot.middleware.BodyLimit",
-    "llama_chatbot.middleware.CrossOriginProtection",
-    "llama_chatbot.middleware.Sessions",
-    "llama_chatbot.middleware.Csrf",
-    "llama_chatbot.middleware.Authentication",
-    "llama_chatbot.middleware.Messages",
-    "llama_chatbot.middleware.XFrameOptions",
+    "core.middleware.BodyLimit",
+    "core.middleware.CrossOriginProtection",
+    "core.middleware.Sessions",
+    "core.middleware.Csrf",
+    "core.middleware.Authentication",
+    "core.middleware.Messages",
+    "core.middleware.XFrameOptions",
 ]
 
 # These three look for Django's own classes; ours are subclasses of them, whose work is tested.
@@ -209,7 +210,7 @@ CACHES = {
         "BACKEND": read(
             env.str,
             "CACHE_BACKEND",
-            "llama_chatbot.cache.PooledPyLibMCCache" if CACHE_LOCATION else IN_PROCESS_CACHE,
+            "core.cache.PooledPyLibMCCache" if CACHE_LOCATION else IN_PROCESS_CACHE,
         ),
         "LOCATION": CACHE_LOCATION or "",
     }
@@ -318,13 +319,13 @@ LOGGING = {
     "disable_existing_loggers": False,
     "formatters": {
         "line": {
-            "()": "llama_chatbot.logs.Lines",
+            "()": "core.logs.Lines",
             "format": "{asctime} {levelname} {name} {request_id}: {message}",
             "style": "{",
         },
         "bare": {"format": "{message}", "style": "{"},
     },
-    "filters": {"request_id": {"()": "llama_chatbot.logs.RequestId"}},
+    "filters": {"request_id": {"()": "core.logs.RequestId"}},
     "handlers": {
         "stderr": {
             "class": "logging.StreamHandler",

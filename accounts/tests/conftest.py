@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from accounts.tests.tools import Mailbox
-from llama_chatbot.tests.people import Caller, long_ago
+from testing.accounts import Mailbox
+from testing.people import Caller, long_ago
 
 
 @pytest.fixture

@@ -15,7 +15,9 @@ from django.test import RequestFactory
 from django.test.utils import CaptureQueriesContext
 
 from accounts.models import Session, Token, User
-from accounts.tests.tools import (
+from chat.models import Message, Thread, Usage
+from conftest import StartServer
+from testing.accounts import (
     Audit,
     Browser,
     cookie_of,
@@ -25,12 +27,10 @@ from accounts.tests.tools import (
     meanwhile,
     token_of,
 )
-from chat.models import Message, Thread, Usage
-from chat.tests.reading import SSE, sending
-from conftest import StartServer
-from llama_chatbot.tests.people import PASSWORD, Caller, create_user
-from llama_chatbot.tests.processes import Server
-from llama_chatbot.tests.scripted_ollama import Script, ScriptedOllama
+from testing.people import PASSWORD, Caller, create_user
+from testing.processes import Server
+from testing.reading import SSE, sending
+from testing.scripted_ollama import Script, ScriptedOllama
 
 USERS = "/admin/accounts/user/"
 NEW = "an0ther-horse"

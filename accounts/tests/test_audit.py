@@ -8,9 +8,9 @@ from django.contrib.auth.models import Permission
 from django.utils import timezone
 
 from accounts.models import Token, User
-from accounts.tests.tools import Audit, Browser, error_of, log_in
-from llama_chatbot.tests.people import PASSWORD, Caller, create_user
-from llama_chatbot.tests.processes import Server, wait_until
+from testing.accounts import Audit, Browser, error_of, log_in
+from testing.people import PASSWORD, Caller, create_user
+from testing.processes import Server, wait_until
 
 NEW = "an0ther-horse-battery"
 

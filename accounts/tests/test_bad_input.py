@@ -6,8 +6,8 @@ import httpx
 import pytest
 
 from accounts.models import Session, User
-from accounts.tests.tools import error_of
-from llama_chatbot.tests.people import Caller
+from testing.accounts import error_of
+from testing.people import Caller
 
 JSON = {"Content-Type": "application/json"}
 

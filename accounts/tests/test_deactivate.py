@@ -4,11 +4,11 @@ import pytest
 from django.contrib.admin.models import LogEntry
 
 from accounts.models import Session, User
-from accounts.tests.tools import error_of, is_logged_in, token_of
-from chat.models import Message, Status
-from llama_chatbot.tests.people import PASSWORD, Caller, create_user
-from llama_chatbot.tests.processes import wait_until
-from llama_chatbot.tests.scripted_ollama import Script, ScriptedOllama
+from chat.models import Message, MessageStatus
+from testing.accounts import error_of, is_logged_in, token_of
+from testing.people import PASSWORD, Caller, create_user
+from testing.processes import wait_until
+from testing.scripted_ollama import Script, ScriptedOllama
 
 
 @pytest.mark.parametrize("method", ["POST", "DELETE"])
@@ -42,7 +42,9 @@ def test_it_ends_a_running_reply(staff: Caller, bob: Caller, ollama: ScriptedOll
         staff.post("/auth/deactivate/bob/")
 
         assert not list(pieces)
-    wait_until(lambda: Message.objects.get(thread=thread, sender="bot").status == Status.STOPPED)
+    wait_until(
+        lambda: Message.objects.get(thread=thread, sender="bot").status == MessageStatus.STOPPED
+    )
     wait_until(lambda: ollama.chats[0].ended_by == "disconnect")
 
 

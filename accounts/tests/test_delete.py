@@ -8,10 +8,10 @@ import pytest
 from django.db import transaction
 
 from accounts.models import Session, Token, User
-from accounts.tests.tools import at_once, error_of, is_logged_in, token_of
 from chat.models import Thread
-from llama_chatbot.tests.people import PASSWORD, Caller, create_user
-from llama_chatbot.tests.processes import Server
+from testing.accounts import at_once, error_of, is_logged_in, token_of
+from testing.people import PASSWORD, Caller, create_user
+from testing.processes import Server
 
 
 def test_it_deletes_the_account_with_all_that_belongs_to_it(ann: Caller, bob: Caller) -> None:

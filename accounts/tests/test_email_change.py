@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 
 from accounts.models import User
-from accounts.tests.tools import Audit, Mailbox, at_once, error_of, is_logged_in, log_in
 from conftest import StartServer
-from llama_chatbot.tests.people import PASSWORD, Caller, create_user
-from llama_chatbot.tests.processes import Server, wait_until
+from testing.accounts import Audit, Mailbox, at_once, error_of, is_logged_in, log_in
+from testing.people import PASSWORD, Caller, create_user
+from testing.processes import Server, wait_until
 
 
 def change(caller: Caller, email: str, **fields: str) -> Any:

@@ -7,10 +7,10 @@ from uuid import uuid4
 import httpx
 
 from accounts.models import User
-from accounts.tests.tools import error_of, is_logged_in
 from conftest import StartServer
-from llama_chatbot.tests.people import PASSWORD, Caller, create_user
-from llama_chatbot.tests.processes import Memcached, Server, wait_until
+from testing.accounts import error_of, is_logged_in
+from testing.people import PASSWORD, Caller, create_user
+from testing.processes import Memcached, Server, wait_until
 
 randrange = SystemRandom().randrange  # the other is seeded, the same for each run
 

@@ -12,9 +12,9 @@ from django.utils.crypto import pbkdf2
 
 from accounts import passwords
 from accounts.models import Session, User
-from accounts.tests.tools import at_once, cookie_of, error_of, is_logged_in
-from llama_chatbot.errors import ApiError
-from llama_chatbot.tests.people import PASSWORD, Caller, create_user
+from core.errors import ApiError
+from testing.accounts import at_once, cookie_of, error_of, is_logged_in
+from testing.people import PASSWORD, Caller, create_user
 
 
 def log_in(caller: Caller, name: str, password: str = PASSWORD) -> Any:

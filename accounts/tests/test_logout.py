@@ -1,7 +1,7 @@
 """POST /auth/logout/: the end of a session."""
 
-from accounts.tests.tools import cookie_of, is_logged_in
-from llama_chatbot.tests.people import Caller
+from testing.accounts import cookie_of, is_logged_in
+from testing.people import Caller
 
 
 def test_it_ends_this_session_and_no_other(ann: Caller) -> None:

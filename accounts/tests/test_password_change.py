@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from accounts.models import Session, User
-from accounts.tests.tools import (
+from testing.accounts import (
     at_once,
     cookie_of,
     error_of,
@@ -14,7 +14,7 @@ from accounts.tests.tools import (
     meanwhile,
     token_of,
 )
-from llama_chatbot.tests.people import PASSWORD, Caller
+from testing.people import PASSWORD, Caller
 
 NEW = "an0ther-horse-battery"
 

@@ -10,10 +10,10 @@ from django.utils.encoding import force_bytes
 from django.utils.http import urlsafe_base64_encode
 
 from accounts.models import Session, User
-from accounts.tests.tools import Audit, Mailbox, at_once, error_of, is_logged_in, log_in
 from conftest import StartServer
-from llama_chatbot.tests.people import PASSWORD, Caller, create_user
-from llama_chatbot.tests.processes import Server, free_port, wait_until
+from testing.accounts import Audit, Mailbox, at_once, error_of, is_logged_in, log_in
+from testing.people import PASSWORD, Caller, create_user
+from testing.processes import Server, free_port, wait_until
 
 NEW = "an0ther-horse-battery"
 

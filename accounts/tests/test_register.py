@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from accounts.models import User
-from accounts.tests.tools import at_once, error_of
-from llama_chatbot.tests.people import PASSWORD, Caller, create_user
-from llama_chatbot.tests.processes import Server
+from testing.accounts import at_once, error_of
+from testing.people import PASSWORD, Caller, create_user
+from testing.processes import Server
 
 CARL = {"username": "carl", "email": "carl@example.com", "password": PASSWORD}
 

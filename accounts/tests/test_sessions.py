@@ -9,9 +9,9 @@ from django.utils import timezone
 
 from accounts.models import Session, User
 from accounts.sessions import SessionStore
-from accounts.tests.tools import at_once, error_of, is_logged_in, log_in
-from llama_chatbot.tests.people import PASSWORD, Caller, create_session, create_user, long_ago
-from llama_chatbot.tests.scripted_ollama import Script, ScriptedOllama
+from testing.accounts import at_once, error_of, is_logged_in, log_in
+from testing.people import PASSWORD, Caller, create_session, create_user, long_ago
+from testing.scripted_ollama import Script, ScriptedOllama
 
 
 def test_it_tells_when_from_where_and_with_what(nobody: Caller) -> None:

@@ -3,8 +3,8 @@
 import pytest
 
 from accounts.models import Session, User
-from accounts.tests.tools import error_of
-from llama_chatbot.tests.people import Caller
+from testing.accounts import error_of
+from testing.people import Caller
 
 NOBODY = {"message": "User is not logged in", "authenticated": False, "user": None}
 

@@ -7,9 +7,9 @@ import pytest
 from django.utils import timezone
 
 from accounts.models import Token, User
-from accounts.tests.tools import at_once, error_of
 from chat.models import Thread
-from llama_chatbot.tests.people import PASSWORD, Caller, long_ago
+from testing.accounts import at_once, error_of
+from testing.people import PASSWORD, Caller, long_ago
 
 
 def create(caller: Caller, **fields: Any) -> Any:

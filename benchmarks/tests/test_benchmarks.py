@@ -13,7 +13,7 @@ from benchmarks import __main__ as benchmarks
 from benchmarks.__main__ import BEGIN, END, NAMES, Row, table, write_page
 from benchmarks.process import cpu_seconds, resident_bytes
 from benchmarks.result import Result, percentile
-from llama_chatbot.tests.processes import ROOT, Memcached
+from testing.processes import ROOT, Memcached
 
 
 @pytest.fixture(scope="module")

@@ -4,10 +4,10 @@ import time
 
 import pytest
 
-from chat.tests.reading import following, reply_of, sending, wait_for_status, wait_for_text
 from conftest import StartServer
-from llama_chatbot.tests.people import Caller, create_user
-from llama_chatbot.tests.scripted_ollama import Script, ScriptedOllama
+from testing.people import Caller, create_user
+from testing.reading import following, reply_of, sending, wait_for_status, wait_for_text
+from testing.scripted_ollama import Script, ScriptedOllama
 
 WORDS = ["one ", "two ", "three "]
 

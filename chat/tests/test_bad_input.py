@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from accounts.tests.tools import error_of
 from chat.models import Message, Send, Thread
-from llama_chatbot.tests.people import Caller
-from llama_chatbot.tests.processes import Server
-from llama_chatbot.tests.scripted_ollama import ScriptedOllama
+from testing.accounts import error_of
+from testing.people import Caller
+from testing.processes import Server
+from testing.scripted_ollama import ScriptedOllama
 
 MIB = 1024 * 1024
 JSON = {"Content-Type": "application/json"}

@@ -1,4 +1,4 @@
-"""What the model sees: `context.plan` by its properties, and as the scripted Ollama received it."""
+"""What the model sees: `window.plan` by its properties, and as the scripted Ollama received it."""
 
 import random
 from itertools import pairwise
@@ -6,15 +6,18 @@ from typing import Any
 
 import pytest
 
-from accounts.tests.tools import error_of
-from chat import context
-from chat.context import Context
-from chat.models import Message, Sender, Status, Thread
-from chat.tests.reading import NDJSON, events_of, sending
+from chat import statements
+from chat.models import Message, MessageStatus, Sender, Thread
+from chat.prompt import window as prompt_window
+from chat.prompt.estimate import estimate
+from chat.prompt.marks import neutralize_markup
+from chat.prompt.window import Prompt
 from conftest import StartServer
-from llama_chatbot.errors import ApiError
-from llama_chatbot.tests.people import Caller
-from llama_chatbot.tests.scripted_ollama import Script, ScriptedOllama, count_tokens
+from core.errors import ApiError
+from testing.accounts import error_of
+from testing.people import Caller
+from testing.reading import NDJSON, events_of, sending
+from testing.scripted_ollama import Script, ScriptedOllama, count_tokens
 
 WINDOW = 1024
 WORDS = ["the", "of", "llama-cpp", "42", "foo(bar)", "größer", "模型", "🎉", "x=1;", "<b>"]
@@ -26,21 +29,21 @@ class Conversation:
     def __init__(self, **fields: Any) -> None:
         self.thread = Thread(pk=1, model="llama3.2", system_prompt="Be brief.", **fields)
         self.path: list[Message] = []
-        self.plans: list[Context] = []
+        self.plans: list[Prompt] = []
         self.key = ""
 
     def say(
         self,
         text: str,
         answer: str = "Yes.",
-        status: Status = Status.COMPLETE,
+        status: MessageStatus = MessageStatus.COMPLETE,
         window: int = WINDOW,
         **record: Any,
-    ) -> Context:
-        plan = context.plan(self.thread, self.path, text, window)
+    ) -> Prompt:
+        plan = prompt_window.plan(self.thread, self.path, text, window)
         question = Message(pk=len(self.path) + 1, sender=Sender.USER, content=text)
         start = plan.start or question.pk
-        if status == Status.COMPLETE:
+        if status == MessageStatus.COMPLETE:
             counts = {
                 "prompt_tokens": count_tokens(plan.messages),
                 "completion_tokens": count_tokens([{"content": answer}]) - 4,
@@ -53,7 +56,7 @@ class Conversation:
             status=status,
             model=self.thread.model,
             context_start=start,
-            context_key=context.key_of(self.thread, start, plan.num_ctx),
+            context_key=prompt_window.front_key(self.thread, start, plan.num_ctx),
             **record,
         )
         self.path += [question, reply]
@@ -68,7 +71,11 @@ def random_text(dice: random.Random, longest: int) -> str:
 def random_conversation(seed: int, turns: int = 40, **fields: Any) -> Conversation:
     dice = random.Random(seed)  # noqa: S311
     conversation = Conversation(**fields)
-    endings = [Status.COMPLETE] * 6 + [Status.STOPPED, Status.INTERRUPTED, Status.FAILED]
+    endings = [MessageStatus.COMPLETE] * 6 + [
+        MessageStatus.STOPPED,
+        MessageStatus.INTERRUPTED,
+        MessageStatus.FAILED,
+    ]
     for _ in range(turns):
         conversation.say(random_text(dice, 20), random_text(dice, 30), dice.choice(endings))
     return conversation
@@ -85,7 +92,7 @@ def test_it_sends_whole_turns_from_a_starting_point_to_the_newest(seed: int) -> 
         turns = [
             (question, reply)
             for question, reply in pairwise(conversation.path[: number * 2])
-            if question.sender == Sender.USER and reply.status != Status.FAILED
+            if question.sender == Sender.USER and reply.status != MessageStatus.FAILED
         ]
         kept = [turn for turn in turns if plan.start is not None and turn[0].pk >= plan.start]
         said = [message.content for turn in kept for message in turn]
@@ -115,9 +122,9 @@ def test_the_starting_point_moves_by_halves_and_stays_in_between(seed: int) -> N
             continue  # there was nothing to begin with before
         moves += 1
         assert plan.turns_dropped > before.turns_dropped
-        asked = context.estimate(plan.messages[-1]["content"])
+        asked = estimate(plan.messages[-1]["content"])
         assert plan.tokens <= max(
-            WINDOW // 2, asked + context.front_size(Thread(system_prompt="Be brief."))
+            WINDOW // 2, asked + prompt_window.front_size(Thread(system_prompt="Be brief."))
         )
     assert 1 <= moves <= len(plans) // 5
 
@@ -163,7 +170,7 @@ def test_a_message_that_does_not_fit_is_refused_with_how_much_is_too_much() -> N
     with pytest.raises(ApiError) as refusal:
         conversation.say("word " * 1000)
 
-    much = context.estimate("word " * 1000) + context.front_size(conversation.thread) - 768
+    much = estimate("word " * 1000) + prompt_window.front_size(conversation.thread) - 768
     assert refusal.value.status == 400
     assert refusal.value.message == (
         "With the system prompt and room for an answer, the message is about "
@@ -244,7 +251,7 @@ def test_counts_of_earlier_replies_replace_the_estimate() -> None:
     words = "word " * 100
     conversation.say(words, prompt_tokens=500, completion_tokens=7)
 
-    assert conversation.say("Hello").tokens == 507 + context.estimate("Hello")
+    assert conversation.say("Hello").tokens == 507 + estimate("Hello")
 
 
 def test_counts_of_another_model_or_system_prompt_are_not_believed() -> None:
@@ -286,7 +293,7 @@ def test_a_wider_window_brings_dropped_turns_back() -> None:
 
 def test_a_stopped_reply_without_a_word_leaves_its_question() -> None:
     conversation = Conversation()
-    conversation.say("One", "", Status.STOPPED)
+    conversation.say("One", "", MessageStatus.STOPPED)
 
     assert [message["content"] for message in conversation.say("Two").messages] == [
         "Be brief.",
@@ -331,7 +338,7 @@ def test_no_mark_of_a_chat_template_is_left_in_what_is_sent(mark: str) -> None:
     ["a < b | c", "<span>", "x[0][1]", "<sup>2</sup>", "List<int>", "[| 1; 2 |]", "g <| x |> y"],
 )
 def test_other_text_is_sent_as_it_is(text: str) -> None:
-    assert context.defused(text) == text
+    assert neutralize_markup(text) == text
 
 
 # --- As the server does it ----------------------------------------------------------------------
@@ -410,7 +417,7 @@ def test_failed_replies_are_left_out_with_their_questions(
 
 def test_stopped_and_interrupted_replies_stay(ann: Caller, ollama: ScriptedOllama) -> None:
     thread = ann.thread()
-    for status in (Status.STOPPED, Status.INTERRUPTED):
+    for status in (MessageStatus.STOPPED, MessageStatus.INTERRUPTED):
         ann.say(thread, status)
         thread.messages.filter(content=f"You said: {status}").update(status=status)
 
@@ -433,7 +440,7 @@ def test_the_path_is_read_in_one_query(ann: Caller, django_assert_num_queries: A
     thread.messages.create(sender=Sender.USER, content="on no path")
 
     with django_assert_num_queries(1):
-        path = thread.path_to(newest.pk)
+        path = statements.path_to(thread, newest.pk)
 
     assert [message.pk for message in path] == list(
         thread.messages.filter(pk__lte=newest.pk).order_by("pk").values_list("pk", flat=True)

@@ -10,8 +10,12 @@ import httpx
 import pytest
 from django.utils import timezone
 
-from chat.models import HOST, Message, Sender, Status, Thread
-from chat.tests.reading import (
+from chat.models import Message, MessageStatus, Sender, Thread
+from chat.replies.owner import HOST
+from conftest import StartServer
+from testing.people import Caller, create_user
+from testing.processes import Server, wait_until
+from testing.reading import (
     NDJSON,
     SSE,
     Reading,
@@ -24,10 +28,7 @@ from chat.tests.reading import (
     wait_for_status,
     wait_for_text,
 )
-from conftest import StartServer
-from llama_chatbot.tests.people import Caller, create_user
-from llama_chatbot.tests.processes import Server, wait_until
-from llama_chatbot.tests.scripted_ollama import Script, ScriptedOllama
+from testing.scripted_ollama import Script, ScriptedOllama
 
 WORDS = [f"word{number} " for number in range(8)]
 HALF = "".join(WORDS[:4])
@@ -105,7 +106,7 @@ def orphan(thread: Thread, owner: str, seconds: float) -> Message:
     return thread.messages.create(
         sender=Sender.BOT,
         parent=question,
-        status=Status.GENERATING,
+        status=MessageStatus.GENERATING,
         model=thread.model,
         owner=owner,
         heartbeat_at=heard_at,

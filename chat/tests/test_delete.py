@@ -1,10 +1,10 @@
 """DELETE /chat/threads/<id>/delete/ and DELETE /chat/threads/delete/."""
 
-from accounts.tests.tools import error_of
 from chat.models import Message, Thread, Usage
-from chat.tests.reading import SSE, events_of
-from llama_chatbot.tests.people import Caller
-from llama_chatbot.tests.scripted_ollama import Script, ScriptedOllama
+from testing.accounts import error_of
+from testing.people import Caller
+from testing.reading import SSE, events_of
+from testing.scripted_ollama import Script, ScriptedOllama
 
 
 def test_it_deletes_a_thread_with_its_messages(ann: Caller) -> None:

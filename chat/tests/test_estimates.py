@@ -8,8 +8,10 @@ from string import ascii_letters, ascii_lowercase, ascii_uppercase
 
 import pytest
 
-from chat.context import TOKENS_AROUND_A_MESSAGE, TOKENS_OF_A_TEMPLATE, defused, estimate
-from llama_chatbot.tests.processes import ROOT
+from chat.prompt.estimate import TOKENS_AROUND_A_MESSAGE, estimate
+from chat.prompt.marks import neutralize_markup
+from chat.prompt.window import TOKENS_OF_A_TEMPLATE
+from testing.processes import ROOT
 
 pytest.importorskip("xllamacpp", reason="the bundled model is not installed")
 
@@ -93,7 +95,7 @@ def tokenize() -> Iterator[Tokenize]:
 
 @pytest.mark.parametrize("language", TEXTS)
 def test_a_text_has_hardly_more_tokens_than_estimated(tokenize: Tokenize, language: str) -> None:
-    text = defused(TEXTS[language])
+    text = neutralize_markup(TEXTS[language])
 
     tokens = len(tokenize(text)) - len(tokenize(""))
 
@@ -126,4 +128,4 @@ def test_a_user_cannot_speak_in_another_role(tokenize: Tokenize) -> None:
     roles = tokenize("Hi").count(begin)
 
     assert tokenize(forged).count(begin) == roles + 1
-    assert tokenize(defused(forged)).count(begin) == roles
+    assert tokenize(neutralize_markup(forged)).count(begin) == roles

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from chat.tests.reading import path_of, reply_of, sending
 from conftest import StartServer
-from llama_chatbot.tests.people import PASSWORD, Caller
-from llama_chatbot.tests.processes import free_port, wait_until
-from llama_chatbot.tests.scripted_ollama import Script, ScriptedOllama
+from testing.people import PASSWORD, Caller
+from testing.processes import free_port, wait_until
+from testing.reading import path_of, reply_of, sending
+from testing.scripted_ollama import Script, ScriptedOllama
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 TOKENS = ["one \U0001f999\n\n", "two ", "thr\u2028ee ", "four"]

@@ -8,7 +8,10 @@ import httpx
 import pytest
 
 from chat.models import Message, Thread
-from chat.tests.reading import (
+from conftest import StartServer
+from testing.people import Caller, create_user
+from testing.processes import Server, wait_until
+from testing.reading import (
     NDJSON,
     SSE,
     events_of,
@@ -18,10 +21,7 @@ from chat.tests.reading import (
     text_of,
     wait_for_status,
 )
-from conftest import StartServer
-from llama_chatbot.tests.people import Caller, create_user
-from llama_chatbot.tests.processes import Server, wait_until
-from llama_chatbot.tests.scripted_ollama import Script, ScriptedOllama, Then, echo
+from testing.scripted_ollama import Script, ScriptedOllama, Then, echo
 
 KEY = {"Idempotency-Key": "again and again"}
 TEN = [f"token{number} " for number in range(10)]

@@ -11,11 +11,14 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from chat.events import Event, Failure
-from chat.llm import ModelUnavailable
 from chat.models import Thread
-from chat.streams import server_sent_events
-from chat.tests.reading import (
+from chat.ollama.errors import ModelUnavailable
+from chat.replies.events import Event, Failure
+from chat.replies.forms.sse import ServerSentEvents
+from conftest import StartServer
+from testing.people import Caller, create_user
+from testing.processes import Server, wait_until
+from testing.reading import (
     SSE,
     Sse,
     events_of,
@@ -27,10 +30,7 @@ from chat.tests.reading import (
     wait_for_status,
     wait_for_text,
 )
-from conftest import StartServer
-from llama_chatbot.tests.people import Caller, create_user
-from llama_chatbot.tests.processes import Server, wait_until
-from llama_chatbot.tests.scripted_ollama import Script, ScriptedOllama
+from testing.scripted_ollama import Script, ScriptedOllama
 
 WORDS = [f"word{number} " for number in range(20)]
 TEXT = "".join(WORDS)
@@ -129,7 +129,7 @@ async def test_a_failure_that_left_no_row_names_its_reply_all_the_same() -> None
     async def events() -> AsyncIterator[Event]:
         yield Failure(ModelUnavailable())
 
-    (event,) = [event async for event in server_sent_events(7, events())]
+    (event,) = [event async for event in await ServerSentEvents(7).encode(events())]
 
     assert b"\nid: 0:end:7\n" in event
 

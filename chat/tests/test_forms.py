@@ -6,11 +6,14 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from chat import streams
-from chat.events import Beat, Event
-from chat.tests.reading import NDJSON, SSE, events_of, path_of, reply_of, sending, text_of
-from llama_chatbot.tests.people import Caller
-from llama_chatbot.tests.scripted_ollama import Script, ScriptedOllama
+from chat.replies.events import Event, KeepAlive
+from chat.replies.forms.form import Form
+from chat.replies.forms.ndjson import Ndjson
+from chat.replies.forms.sse import ServerSentEvents
+from chat.replies.forms.text import PlainText
+from testing.people import Caller
+from testing.reading import NDJSON, SSE, events_of, path_of, reply_of, sending, text_of
+from testing.scripted_ollama import Script, ScriptedOllama
 
 AWKWARD = ["one\n\n", "data: two\r\n", "event: end\u2028\u0085", "\U0001f999", ' {"a"}\n', "\n"]
 
@@ -168,12 +171,13 @@ def test_events_start_at_once_and_plain_text_with_the_first_token(
         assert text_of(events_of(reading.to_the_end())) == "Hi"
 
 
-async def test_a_beat_is_a_comment_and_only_in_server_sent_events() -> None:
-    async def beats() -> AsyncIterator[Event]:
-        yield Beat()
+async def test_a_silence_is_a_comment_and_only_in_server_sent_events() -> None:
+    async def silence() -> AsyncIterator[Event]:
+        yield KeepAlive()
 
-    assert [chunk async for chunk in streams.server_sent_events(1, beats())] == [
-        b": still here\n\n"
-    ]
-    assert [chunk async for chunk in streams.json_lines(beats())] == []
-    assert [chunk async for chunk in streams.plain_text("", beats())] == [b""]
+    async def chunks(form: Form) -> list[bytes]:
+        return [chunk async for chunk in await form.encode(silence())]
+
+    assert await chunks(ServerSentEvents(1)) == [b": still here\n\n"]
+    assert await chunks(Ndjson(1)) == []
+    assert await chunks(PlainText(1)) == [b""]

@@ -13,11 +13,11 @@ import pytest
 from django.utils import timezone
 
 from chat.models import Message, Send, Thread
-from chat.tests.reading import reply_of, sending
 from conftest import StartServer
-from llama_chatbot.tests.people import Caller, create_user
-from llama_chatbot.tests.processes import free_port, wait_until
-from llama_chatbot.tests.scripted_ollama import Script, ScriptedOllama
+from testing.people import Caller, create_user
+from testing.processes import free_port, wait_until
+from testing.reading import reply_of, sending
+from testing.scripted_ollama import Script, ScriptedOllama
 
 KEY = {"Idempotency-Key": "d9428888-122b-11e1-b85c-61cd3cbb3210"}
 

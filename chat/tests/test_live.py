@@ -15,15 +15,18 @@ from django.db import OperationalError, connections
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
-from chat import journal, live, llm, replies
-from chat.database import in_background, writers
-from chat.events import Beat, Delta, End, Event, Failure, Start
-from chat.journal import Begun, Draft, Ending
-from chat.live import LiveReply
-from chat.models import Message, Sender, Thread
-from chat.models import Status as MessageStatus
-from llama_chatbot.tests.people import create_user
-from llama_chatbot.tests.scripted_ollama import Script, ScriptedOllama
+from chat.models import Message, MessageStatus, Sender, Thread
+from chat.ollama import client, hosts, transport
+from chat.ollama.errors import ModelUnavailable
+from chat.ollama.hosts import Health
+from chat.replies import actions, follow, live, store
+from chat.replies.events import Delta, End, Event, Failure, KeepAlive, Start
+from chat.replies.live import LiveReply, Registry
+from chat.replies.orphans import interrupt_orphans
+from chat.replies.store import Draft, Outcome, StartedReply
+from core.database import in_background, writers
+from testing.people import create_user
+from testing.scripted_ollama import Script, ScriptedOllama
 
 WINDOW = 4096
 
@@ -39,24 +42,21 @@ def draft(database: None, ollama: ScriptedOllama, settings: Settings) -> Draft:
 
 @pytest_asyncio.fixture(autouse=True)
 async def process(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
-    """A process that has just begun, as far as this module's state goes."""
-    monkeypatch.setattr(live, "_checkpoint_soon", asyncio.Event())
-    monkeypatch.setattr(live, "_checkpoints", None)
-    monkeypatch.setattr(live, "_drained", None)
-    monkeypatch.setattr(live, "_is_over", False)
+    """A process that has just started, as far as this module's state goes."""
+    monkeypatch.setattr(live, "registry", Registry())
     monkeypatch.setattr(live, "CHECKPOINT_SECONDS", 0.02)
-    monkeypatch.setattr(llm, "health", llm.Health())
+    monkeypatch.setattr(client, "health", Health(client.version))
     yield
-    assert not live.replies
-    await llm.close()
+    assert not live.registry.replies
+    await transport.close()
     await sync_to_async(connections.close_all)()  # no request ends here, which would do it
 
 
-async def begin(draft: Draft) -> Begun:
+async def begin(draft: Draft) -> StartedReply:
     thread = await Thread.objects.aget(pk=draft.thread_id)
-    begun = await in_background(writers, journal.begin, draft, thread, WINDOW)
-    assert isinstance(begun, Begun)
-    return begun
+    started = await in_background(writers, actions.start, draft, thread, WINDOW)
+    assert isinstance(started, StartedReply)
+    return started
 
 
 async def stored(draft: Draft) -> Message:
@@ -76,7 +76,7 @@ def text_of(events: list[Event]) -> str:
 async def test_a_reply_that_is_ended_before_it_began_to_run_ends(
     draft: Draft, ollama: ScriptedOllama
 ) -> None:
-    reply = live.write(await begin(draft))
+    reply = live.registry.write(await begin(draft))
     reply.end(MessageStatus.STOPPED)
 
     async with asyncio.timeout(5):
@@ -91,25 +91,25 @@ async def test_a_client_that_leaves_while_its_message_is_stored_gets_its_reply(
     draft: Draft, ollama: ScriptedOllama, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ollama.script = Script(["Hel", "lo"], hold_after=1)
-    begins = journal.begin
+    starts = actions.start
 
-    def begin_slowly(*args: Any) -> Begun | int:
+    def start_slowly(*args: Any) -> StartedReply | int:
         time.sleep(0.2)
-        return begins(*args)
+        return starts(*args)
 
-    monkeypatch.setattr(journal, "begin", begin_slowly)
+    monkeypatch.setattr(actions, "start", start_slowly)
     thread = await Thread.objects.aget(pk=draft.thread_id)
-    await llm.context_length(thread.model)
-    sending = asyncio.create_task(replies.send(draft, thread))
+    await client.context_length(thread.model)
+    sending = asyncio.create_task(actions.send(draft, thread))
     await asyncio.sleep(0.1)
 
     sending.cancel()
     with pytest.raises(asyncio.CancelledError):
         await sending
     await until(lambda: ollama.chats and ollama.chats[0].held)
-    assert live.replies
+    assert live.registry.replies
     ollama.release()
-    await until(lambda: not live.replies)
+    await until(lambda: not live.registry.replies)
 
     assert ((await stored(draft)).status, (await stored(draft)).content) == ("complete", "Hello")
 
@@ -117,32 +117,32 @@ async def test_a_client_that_leaves_while_its_message_is_stored_gets_its_reply(
 async def test_a_reply_that_begins_when_the_server_has_drained_is_interrupted_at_once(
     draft: Draft,
 ) -> None:
-    begun = await begin(draft)
-    await live.drain()
+    started = await begin(draft)
+    await live.registry.drain()
 
-    live.write(begun)
-    await live.drain()
+    live.registry.write(started)
+    await live.registry.drain()
 
     assert (await stored(draft)).status == "interrupted"
-    with pytest.raises(live.ServerEnds):
-        await replies.send(draft, begun.thread)
+    with pytest.raises(live.ServerShuttingDown):
+        await actions.send(draft, started.thread)
 
 
 async def test_an_end_that_cannot_be_stored_is_stored_later(
     draft: Draft, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settles, asked = journal.settle, []
+    saves, asked = store.save_outcome, []
 
-    def settle(*args: Any) -> None:
+    def save_outcome(*args: Any) -> None:
         asked.append(args)
         if len(asked) < 3:
             raise OperationalError("database is locked")
-        settles(*args)
+        saves(*args)
 
-    monkeypatch.setattr(journal, "settle", settle)
-    monkeypatch.setattr(live, "SETTLE_RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(store, "save_outcome", save_outcome)
+    monkeypatch.setattr(live, "SAVE_RETRY_SECONDS", 0.01)
 
-    events = [event async for event in live.write(await begin(draft)).follow(0)]
+    events = [event async for event in live.registry.write(await begin(draft)).follow(0)]
 
     assert len(asked) == 3
     assert text_of(events) == "You said: Hello"
@@ -158,7 +158,7 @@ async def test_checkpoints_outlive_one_that_failed(
     draft: Draft, ollama: ScriptedOllama, monkeypatch: pytest.MonkeyPatch, problem: Exception
 ) -> None:
     ollama.script = Script(["one ", "two "], hold_after=1)
-    checkpoints, asked = journal.checkpoint, []
+    checkpoints, asked = store.save_checkpoint, []
 
     def checkpoint(*args: Any) -> Any:
         asked.append(args)
@@ -166,8 +166,8 @@ async def test_checkpoints_outlive_one_that_failed(
             raise problem
         return checkpoints(*args)
 
-    monkeypatch.setattr(journal, "checkpoint", checkpoint)
-    reply = live.write(await begin(draft))
+    monkeypatch.setattr(store, "save_checkpoint", checkpoint)
+    reply = live.registry.write(await begin(draft))
     await until(lambda: len(asked) > 4)
 
     assert (await stored(draft)).content == "one "
@@ -182,9 +182,9 @@ async def test_a_mistake_of_ours_ends_the_reply_too(
     async def chat(*args: Any) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(llm, "chat", chat)
+    monkeypatch.setattr(client, "chat", chat)
 
-    events = [event async for event in live.write(await begin(draft)).follow(0)]
+    events = [event async for event in live.registry.write(await begin(draft)).follow(0)]
 
     assert isinstance(events[-1], Failure)
     assert events[-1].error.code == "model_unavailable"
@@ -194,16 +194,16 @@ async def test_a_mistake_of_ours_ends_the_reply_too(
 async def test_an_end_that_can_never_be_stored_leaves_its_text(
     draft: Draft, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settles = journal.settle
+    saves = store.save_outcome
 
-    def settle(begun: Begun, text: str, thinking: str, ending: Ending) -> None:
-        if ending.record:
+    def save_outcome(started: StartedReply, text: str, thinking: str, outcome: Outcome) -> None:
+        if outcome.stats:
             raise OverflowError
-        settles(begun, text, thinking, ending)
+        saves(started, text, thinking, outcome)
 
-    monkeypatch.setattr(journal, "settle", settle)
+    monkeypatch.setattr(store, "save_outcome", save_outcome)
 
-    events = [event async for event in live.write(await begin(draft)).follow(0)]
+    events = [event async for event in live.registry.write(await begin(draft)).follow(0)]
 
     assert isinstance(events[-1], Failure)
     assert events[-1].error.code == "reply_interrupted"
@@ -216,16 +216,16 @@ async def test_the_process_ends_though_an_end_cannot_be_stored(
 ) -> None:
     settings.CHAT_SHUTDOWN_GRACE_SECONDS = 0.1
 
-    def settle(*args: Any) -> None:
+    def save_outcome(*args: Any) -> None:
         raise OperationalError("away")
 
-    monkeypatch.setattr(journal, "settle", settle)
-    monkeypatch.setattr(live, "SETTLE_SECONDS", 0.1)
-    reading = asyncio.create_task(last_of(live.write(await begin(draft)).follow(0)))
+    monkeypatch.setattr(store, "save_outcome", save_outcome)
+    monkeypatch.setattr(live, "SAVE_SECONDS", 0.1)
+    reading = asyncio.create_task(last_of(live.registry.write(await begin(draft)).follow(0)))
     await asyncio.sleep(0)
 
     async with asyncio.timeout(5):
-        await live.drain()
+        await live.registry.drain()
         last = await reading
 
     assert isinstance(last, Failure)
@@ -240,7 +240,7 @@ async def test_who_follows_elsewhere_waits_while_the_database_is_locked(
     draft: Draft, ollama: ScriptedOllama, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ollama.script = Script(["one ", "two "], hold_after=1)
-    reads, asked = journal.read, []
+    reads, asked = follow.read, []
 
     def read(*args: Any, **kwargs: Any) -> Message | None:
         asked.append(args)
@@ -248,10 +248,10 @@ async def test_who_follows_elsewhere_waits_while_the_database_is_locked(
             raise OperationalError("database is locked")
         return reads(*args, **kwargs)
 
-    monkeypatch.setattr(journal, "read", read)
-    monkeypatch.setattr(replies, "POLL_SECONDS", 0.02)
-    reply = live.write(await begin(draft))
-    reading = asyncio.create_task(last_of(replies.follow_stored(reply.begun.reply.pk, 0)))
+    monkeypatch.setattr(follow, "read", read)
+    monkeypatch.setattr(follow, "POLL_SECONDS", 0.02)
+    reply = live.registry.write(await begin(draft))
+    reading = asyncio.create_task(last_of(follow.follow_stored(reply.started.reply.pk, 0)))
     await until(lambda: len(asked) > 4)
 
     ollama.release()
@@ -263,9 +263,9 @@ async def test_a_reply_that_was_stopped_as_the_model_failed_is_stopped(
     draft: Draft, ollama: ScriptedOllama
 ) -> None:
     ollama.script = Script(then="die", hold_after=0)
-    reply = live.write(await begin(draft))
+    reply = live.registry.write(await begin(draft))
     await until(lambda: ollama.chats and ollama.chats[0].held)
-    await Message.objects.filter(pk=reply.begun.reply.pk).aupdate(status="stopped")
+    await Message.objects.filter(pk=reply.started.reply.pk).aupdate(status="stopped")
     ollama.release()
 
     events = [event async for event in reply.follow(0)]
@@ -278,14 +278,14 @@ async def test_readers_of_a_silent_reply_hear_that_it_lives(
     draft: Draft, ollama: ScriptedOllama, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ollama.script = Script(["Hm"], hold_after=0)
-    for module in (live, replies):
-        monkeypatch.setattr(module, "BEAT_SECONDS", 0.1)
-    monkeypatch.setattr(replies, "POLL_SECONDS", 0.02)
-    reply = live.write(await begin(draft))
+    for module in (live, follow):
+        monkeypatch.setattr(module, "KEEP_ALIVE_SECONDS", 0.1)
+    monkeypatch.setattr(follow, "POLL_SECONDS", 0.02)
+    reply = live.registry.write(await begin(draft))
 
-    for events in (reply.follow(0), replies.follow_stored(reply.begun.reply.pk, 0)):
+    for events in (reply.follow(0), follow.follow_stored(reply.started.reply.pk, 0)):
         began = time.monotonic()
-        assert [type(await anext(events)) for _ in range(3)] == [Start, Beat, Beat]
+        assert [type(await anext(events)) for _ in range(3)] == [Start, KeepAlive, KeepAlive]
         assert 0.15 < time.monotonic() - began < 2
     ollama.release()
     await reply.task
@@ -293,7 +293,7 @@ async def test_readers_of_a_silent_reply_hear_that_it_lives(
 
 async def test_a_slow_reader_gets_bigger_pieces(draft: Draft, ollama: ScriptedOllama) -> None:
     ollama.script = Script([f"{number} " for number in range(100)])
-    reply = live.write(await begin(draft))
+    reply = live.registry.write(await begin(draft))
     events = reply.follow(0)
     assert isinstance(await anext(events), Start)
 
@@ -317,7 +317,7 @@ async def test_a_thread_whose_process_had_died_is_as_it_was_when_the_model_fails
     )
     before = await Thread.objects.aget(pk=draft.thread_id)
 
-    await live.write(await begin(draft)).task
+    await live.registry.write(await begin(draft)).task
 
     after = await Thread.objects.aget(pk=draft.thread_id)
     assert (after.title, after.updated_at) == (before.title, before.updated_at)
@@ -327,19 +327,21 @@ async def test_a_reply_of_this_process_lives_however_long_its_database_was_away(
     draft: Draft, ollama: ScriptedOllama
 ) -> None:
     ollama.script = Script(["one ", "two "], hold_after=1)
-    reply = live.write(await begin(draft))
+    reply = live.registry.write(await begin(draft))
     await until(lambda: ollama.chats and ollama.chats[0].held)
-    row = Message.objects.filter(pk=reply.begun.reply.pk)
+    row = Message.objects.filter(pk=reply.started.reply.pk)
     long_ago = timezone.now() - timedelta(minutes=1)
     await row.aupdate(heartbeat_at=long_ago)
 
-    assert await in_background(writers, row.settle)
+    assert await in_background(writers, interrupt_orphans, row)
 
     ollama.release()
     await reply.task
     assert (await stored(draft)).status == "complete"
     await row.aupdate(status="generating", heartbeat_at=long_ago)
-    assert not await in_background(writers, row.settle)  # nobody writes this one any more
+    assert not await in_background(
+        writers, interrupt_orphans, row
+    )  # nobody writes this one any more
 
 
 async def test_who_follows_a_reply_whose_thread_is_deleted_elsewhere_sees_it_stopped(
@@ -352,7 +354,7 @@ async def test_who_follows_a_reply_whose_thread_is_deleted_elsewhere_sees_it_sto
         owner="another machine/1/x",
         heartbeat_at=timezone.now(),
     )
-    events = replies.follow((await stored(draft)).pk)
+    events = follow.follow((await stored(draft)).pk)
     assert isinstance(await anext(events), Start)
 
     await Thread.objects.filter(pk=draft.thread_id).adelete()
@@ -366,17 +368,17 @@ async def test_who_asks_a_moment_late_hears_why_the_model_failed(
     draft: Draft, ollama: ScriptedOllama
 ) -> None:
     ollama.script = Script(status=500, error="out of memory")
-    reply = live.write(await begin(draft))
+    reply = live.registry.write(await begin(draft))
     await reply.task
 
-    last = await last_of(replies.follow(reply.begun.reply.pk))
+    last = await last_of(follow.follow(reply.started.reply.pk))
 
     assert isinstance(last, Failure)
     assert "out of memory" in last.error.message
 
 
 async def test_a_finished_reply_is_forgotten(draft: Draft) -> None:
-    reply = live.write(await begin(draft))
+    reply = live.registry.write(await begin(draft))
     await reply.task
     gone: weakref.ref[LiveReply] = weakref.ref(reply)
 
@@ -385,13 +387,11 @@ async def test_a_finished_reply_is_forgotten(draft: Draft) -> None:
     gc.collect()
 
     assert gone() is None
-    assert live.replies == {}
+    assert live.registry.replies == {}
 
 
 class TestHealth:
-    async def test_whoever_doubts_asks_one_question_together(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    async def test_whoever_doubts_asks_one_question_together(self) -> None:
         asked = []
 
         async def version() -> str:
@@ -399,9 +399,9 @@ class TestHealth:
             await asyncio.sleep(0.05)
             return "0.12.0"
 
-        monkeypatch.setattr(llm, "version", version)
-        llm.health.is_doubted = True
-        calls = [asyncio.create_task(llm.health.check()) for _ in range(10)]
+        health = Health(version)
+        health.is_doubted = True
+        calls = [asyncio.create_task(health.check()) for _ in range(10)]
         await asyncio.sleep(0.01)
 
         calls[0].cancel()  # whoever asked first may leave
@@ -409,20 +409,20 @@ class TestHealth:
         results = await asyncio.gather(*calls, return_exceptions=True)
         assert results[1:] == [None] * 9
         assert len(asked) == 1
-        await llm.health.check()
+        await health.check()
         assert len(asked) == 1
 
     async def test_a_call_that_failed_raises_a_doubt(
         self, draft: Draft, ollama: ScriptedOllama
     ) -> None:
         ollama.stop()
-        with pytest.raises(llm.ModelUnavailable):
-            await llm.chat("llama3.2", [], {}, lambda text, thinking: None)
-        assert llm.health.is_doubted
+        with pytest.raises(ModelUnavailable):
+            await client.chat("llama3.2", [], {}, lambda text, thinking: None)
+        assert client.health.is_doubted
 
         ollama.start()
-        await llm.health.check()
-        assert not llm.health.is_doubted
+        await client.health.check()
+        assert not client.health.is_doubted
 
     async def test_while_there_is_no_answer_calls_fail_at_once(
         self, monkeypatch: pytest.MonkeyPatch
@@ -431,17 +431,17 @@ class TestHealth:
 
         async def version() -> str:
             asked.append(1)
-            raise llm.ModelUnavailable
+            raise ModelUnavailable
 
-        monkeypatch.setattr(llm, "version", version)
-        monkeypatch.setattr(llm, "FAIL_FAST_SECONDS", 0.1)
-        llm.health.is_doubted = True
+        monkeypatch.setattr(hosts, "FAIL_FAST_SECONDS", 0.1)
+        health = Health(version)
+        health.is_doubted = True
         for _ in range(5):
-            with pytest.raises(llm.ModelUnavailable):
-                await llm.health.check()
+            with pytest.raises(ModelUnavailable):
+                await health.check()
         assert len(asked) == 1
 
         await asyncio.sleep(0.15)
-        with pytest.raises(llm.ModelUnavailable):
-            await llm.health.check()
+        with pytest.raises(ModelUnavailable):
+            await health.check()
         assert len(asked) == 2

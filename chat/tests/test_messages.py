@@ -2,9 +2,9 @@
 
 import pytest
 
-from accounts.tests.tools import error_of
 from chat.models import Message, Sender, Thread
-from llama_chatbot.tests.people import Caller
+from testing.accounts import error_of
+from testing.people import Caller
 
 
 def url(thread: Thread) -> str:

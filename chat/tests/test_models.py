@@ -6,13 +6,13 @@ from collections.abc import Iterator
 import pytest
 from django.core.cache.backends.base import BaseCache
 
-from accounts.tests.tools import error_of
-from chat import llm
+from chat.ollama import client
 from conftest import StartServer
-from llama_chatbot.cache import PooledPyLibMCCache
-from llama_chatbot.tests.people import Caller
-from llama_chatbot.tests.processes import Memcached
-from llama_chatbot.tests.scripted_ollama import ModelInfo, ScriptedOllama
+from core.cache import PooledPyLibMCCache
+from testing.accounts import error_of
+from testing.people import Caller
+from testing.processes import Memcached
+from testing.scripted_ollama import ModelInfo, ScriptedOllama
 
 URL = "/chat/models/"
 
@@ -21,9 +21,9 @@ URL = "/chat/models/"
 def cache(memcached: Memcached, ollama: ScriptedOllama) -> Iterator[BaseCache]:
     """The cache of the servers, that knows Ollama's models neither at first nor afterwards."""
     cache = PooledPyLibMCCache(memcached.location, {})
-    cache.delete(llm.MODELS_CACHE_KEY)
+    cache.delete(client.MODELS_CACHE_KEY)
     yield cache
-    cache.delete(llm.MODELS_CACHE_KEY)
+    cache.delete(client.MODELS_CACHE_KEY)
 
 
 def names(caller: Caller) -> list[str]:
@@ -56,8 +56,8 @@ def test_the_list_is_remembered_for_thirty_seconds(
     ollama.models["new:latest"] = ModelInfo()
 
     assert names(ann) == known
-    assert 20 < seconds_left(memcached, cache.make_key(llm.MODELS_CACHE_KEY)) <= 30
-    cache.delete(llm.MODELS_CACHE_KEY)
+    assert 20 < seconds_left(memcached, cache.make_key(client.MODELS_CACHE_KEY)) <= 30
+    cache.delete(client.MODELS_CACHE_KEY)
     assert names(ann) == [*known, "new:latest"]
 
 

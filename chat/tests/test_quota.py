@@ -8,12 +8,12 @@ from itertools import islice
 import pytest
 from django.utils import timezone
 
-from accounts.tests.tools import error_of
 from chat.models import Message, Usage
-from chat.quota import seconds_until_midnight
-from llama_chatbot.tests.people import Caller
-from llama_chatbot.tests.processes import Memcached, Server
-from llama_chatbot.tests.scripted_ollama import Script, ScriptedOllama
+from chat.usage import seconds_until_midnight
+from testing.accounts import error_of
+from testing.people import Caller
+from testing.processes import Memcached, Server
+from testing.scripted_ollama import Script, ScriptedOllama
 
 
 def allow(caller: Caller, tokens: int | None) -> None:

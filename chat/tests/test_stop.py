@@ -9,10 +9,10 @@ import pytest
 
 from accounts.models import User
 from chat.models import Message, Thread
-from chat.tests.reading import events_of, path_of, reply_of, sending, text_of
-from llama_chatbot.tests.people import PASSWORD, Caller
-from llama_chatbot.tests.processes import wait_until
-from llama_chatbot.tests.scripted_ollama import Script, ScriptedOllama
+from testing.people import PASSWORD, Caller
+from testing.processes import wait_until
+from testing.reading import events_of, path_of, reply_of, sending, text_of
+from testing.scripted_ollama import Script, ScriptedOllama
 
 WORDS = ["one ", "two ", "three ", "four "]
 

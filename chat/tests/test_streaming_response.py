@@ -1,7 +1,7 @@
 """POST /chat/streaming-response/<id>/: a message, and the reply as it is written."""
 
 from chat.models import Message
-from llama_chatbot.tests.people import Caller
+from testing.people import Caller
 
 
 def test_it_streams_the_answer_as_text_and_keeps_both_messages(ann: Caller) -> None:

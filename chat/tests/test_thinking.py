@@ -3,9 +3,9 @@
 import json
 
 from chat.models import Message, Sender
-from chat.tests.reading import NDJSON, SSE, events_of, text_of
-from llama_chatbot.tests.people import Caller
-from llama_chatbot.tests.scripted_ollama import Script, ScriptedOllama
+from testing.people import Caller
+from testing.reading import NDJSON, SSE, events_of, text_of
+from testing.scripted_ollama import Script, ScriptedOllama
 
 SCRIPT = Script(["Yes", "."], thinking=["Let me ", "see"])
 

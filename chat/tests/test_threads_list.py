@@ -9,9 +9,9 @@ import pytest
 from django.core import signing
 from django.utils import timezone
 
-from accounts.tests.tools import error_of
 from chat.models import Thread
-from llama_chatbot.tests.people import Caller
+from testing.accounts import error_of
+from testing.people import Caller
 
 URL = "/chat/threads/"
 

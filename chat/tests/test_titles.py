@@ -4,12 +4,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from chat import titles
 from chat.models import Thread
-from chat.tests.reading import SSE, events_of, sending
-from llama_chatbot.tests.people import Caller
-from llama_chatbot.tests.processes import Memcached, Server, wait_until
-from llama_chatbot.tests.scripted_ollama import Script, ScriptedOllama
+from chat.replies import titles
+from testing.people import Caller
+from testing.processes import Memcached, Server, wait_until
+from testing.reading import SSE, events_of, sending
+from testing.scripted_ollama import Script, ScriptedOllama
 
 
 @pytest.fixture(scope="module")
@@ -198,7 +198,7 @@ def test_without_the_setting_the_model_is_not_asked(ann: Caller, ollama: Scripte
     ],
 )
 def test_what_models_put_around_a_title_is_left_out(answer: str, title: str) -> None:
-    assert titles.cleaned(answer) == title
+    assert titles.clean_title(answer) == title
 
 
 @pytest.mark.parametrize(
@@ -213,7 +213,7 @@ def test_what_models_put_around_a_title_is_left_out(answer: str, title: str) -> 
     ],
 )
 def test_what_only_looks_like_it_stays(title: str) -> None:
-    assert titles.cleaned(title) == title
+    assert titles.clean_title(title) == title
 
 
 @pytest.mark.parametrize(
@@ -225,4 +225,4 @@ def test_what_only_looks_like_it_stays(title: str) -> None:
     ],
 )
 def test_a_long_title_is_cut_at_a_word_if_it_has_one(answer: str, title: str) -> None:
-    assert titles.cleaned(answer) == title
+    assert titles.clean_title(answer) == title

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from accounts.tests.tools import error_of
 from chat.models import Thread
-from llama_chatbot.tests.people import Caller
-from llama_chatbot.tests.scripted_ollama import Script, ScriptedOllama
+from testing.accounts import error_of
+from testing.people import Caller
+from testing.scripted_ollama import Script, ScriptedOllama
 
 
 def url(thread: Thread) -> str:

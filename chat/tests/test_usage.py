@@ -5,11 +5,11 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from accounts.tests.tools import error_of
 from chat.models import Usage
-from chat.tests.reading import NDJSON, sending, wait_for_status
-from llama_chatbot.tests.people import Caller
-from llama_chatbot.tests.scripted_ollama import Script, ScriptedOllama
+from testing.accounts import error_of
+from testing.people import Caller
+from testing.reading import NDJSON, sending, wait_for_status
+from testing.scripted_ollama import Script, ScriptedOllama
 
 URL = "/auth/usage/"
 

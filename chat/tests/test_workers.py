@@ -11,7 +11,10 @@ import httpx
 import pytest
 
 from chat.models import Message, Thread
-from chat.tests.reading import (
+from conftest import StartServer
+from testing.people import PASSWORD, Caller, create_user
+from testing.processes import Memcached, Server, wait_until
+from testing.reading import (
     SSE,
     events_of,
     following,
@@ -22,10 +25,7 @@ from chat.tests.reading import (
     wait_for_status,
     wait_for_text,
 )
-from conftest import StartServer
-from llama_chatbot.tests.people import PASSWORD, Caller, create_user
-from llama_chatbot.tests.processes import Memcached, Server, wait_until
-from llama_chatbot.tests.scripted_ollama import Script, ScriptedOllama
+from testing.scripted_ollama import Script, ScriptedOllama
 
 WORDS = [f"word{number} \U0001f999 " for number in range(10)]
 TEXT = "".join(WORDS)

@@ -9,8 +9,8 @@ import pytest
 
 from chat.models import Message
 from conftest import StartServer
-from llama_chatbot.tests.people import Caller, create_user
-from llama_chatbot.tests.processes import ROOT
+from testing.people import Caller, create_user
+from testing.processes import ROOT
 
 MODEL = "smollm2:135m"
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from conftest import StartServer
-from llama_chatbot.tests.people import Caller
-from llama_chatbot.tests.processes import Memcached, Server, free_port
-from llama_chatbot.tests.scripted_ollama import ScriptedOllama
+from testing.people import Caller
+from testing.processes import Memcached, Server, free_port
+from testing.scripted_ollama import ScriptedOllama
 
 WELL = {"database": "ok", "cache": "ok", "ollama": "ok"}
 

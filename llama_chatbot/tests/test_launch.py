@@ -21,8 +21,8 @@ import httpx
 import pytest
 
 from llama_chatbot.launch import bootstrap as launcher
-from llama_chatbot.tests.processes import INHERITED, ROOT, Memcached, free_port, wait_until
-from llama_chatbot.tests.scripted_ollama import ScriptedOllama
+from testing.processes import INHERITED, ROOT, Memcached, free_port, wait_until
+from testing.scripted_ollama import ScriptedOllama
 
 NO_NETWORK = {"PIP_NO_INDEX": "1", "PIP_CONFIG_FILE": os.devnull}
 

@@ -3,9 +3,9 @@
 import pytest
 
 from accounts.models import User
-from accounts.tests.tools import error_of
 from chat.models import Thread
-from llama_chatbot.tests.people import Caller
+from testing.accounts import error_of
+from testing.people import Caller
 
 JSON = {"Content-Type": "application/json"}
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from llama_chatbot.tests.people import Caller
+from testing.people import Caller
 
 SNAPSHOT = Path(__file__).with_name("openapi.json")
 

@@ -11,8 +11,8 @@ import pytest
 from accounts.models import Session, Token, User
 from chat.models import Message, Thread
 from llama_chatbot.api import api
-from llama_chatbot.tests.people import PASSWORD, Caller, create_user
-from llama_chatbot.tests.processes import Server
+from testing.people import PASSWORD, Caller, create_user
+from testing.processes import Server
 
 SECRET = "what only Ann may read"
 UNLISTED = {

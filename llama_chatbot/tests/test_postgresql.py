@@ -10,10 +10,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from llama_chatbot.tests.environment import ENVIRONMENT
-from llama_chatbot.tests.people import PASSWORD
-from llama_chatbot.tests.processes import ROOT, Memcached, PostgreSQL, Server, wait_until
-from llama_chatbot.tests.scripted_ollama import Script, ScriptedOllama
+from testing.environment import ENVIRONMENT
+from testing.people import PASSWORD
+from testing.processes import ROOT, Memcached, PostgreSQL, Server, wait_until
+from testing.scripted_ollama import Script, ScriptedOllama
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from llama_chatbot.tests.environment import ENVIRONMENT
-from llama_chatbot.tests.processes import ROOT
+from testing.environment import ENVIRONMENT
+from testing.processes import ROOT
 
 SETTINGS = ROOT / "llama_chatbot" / "settings.py"
 

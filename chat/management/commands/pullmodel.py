@@ -5,7 +5,8 @@ from typing import Any
 from django.core.cache import cache
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from chat import llm
+from chat.ollama import client
+from chat.ollama.errors import ModelError
 
 BAR_WIDTH = 40
 
@@ -23,16 +24,16 @@ class Command(BaseCommand):
         """Pull the model and say when it is there."""
         before = ""
         try:
-            for status, done, total in llm.pull(options["name"]):
+            for status, done, total in client.pull(options["name"]):
                 if status != before:
                     self.stdout.write("\n" if before else "", ending="")
                     before = status
                 self.stdout.write(f"\r{status} {progress(done, total)}", ending="")
                 self.stdout.flush()
-        except llm.ModelError as error:
+        except ModelError as error:
             self.stdout.write("\n" if before else "", ending="")
             raise CommandError(error.message) from None
-        cache.delete(llm.MODELS_CACHE_KEY)
+        cache.delete(client.MODELS_CACHE_KEY)
         self.stdout.write(f"\nThe model {options['name']} is ready.")
 
 

@@ -1,0 +1,20 @@
+"""Hand-written SQL for the hot path, with its ORM twin in `tests/test_statements.py`."""
+
+from django.utils import timezone
+
+from accounts.models import User
+from core import sql
+
+
+def get_user_of_session(session_key: str) -> User | None:
+    """Return the user of a living session, with its data as `session_data`, if there is one.
+
+    Every call asks for it: the ORM takes four times as long.
+    """
+    users = User.objects.raw(
+        "SELECT u.*, s.session_data FROM accounts_session s"
+        " JOIN accounts_user u ON u.id = s.user_id"
+        " WHERE s.session_key = %s AND s.expire_date > %s",
+        [session_key, sql.stored(timezone.now())],
+    )
+    return next(iter(users), None)

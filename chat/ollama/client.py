@@ -1,0 +1,227 @@
+"""Calls to Ollama: the only place that makes them. What fails raises one of `errors`."""
+
+import asyncio
+import re
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
+from contextlib import aclosing, asynccontextmanager
+from textwrap import shorten
+from typing import Any, NamedTuple, TypedDict, cast
+
+import aiohttp
+import httpx
+import ollama
+from django.conf import settings
+from django.core.cache import cache
+
+from chat.ollama.errors import (
+    ModelMissing,
+    ModelTimeout,
+    ModelUnavailable,
+    PromptTooLong,
+    UnknownModel,
+)
+from chat.ollama.hosts import Health
+from chat.ollama.transport import client
+
+MODELS_CACHE_KEY = "ollama-models"
+MODELS_CACHE_SECONDS = 30
+PROBE_SECONDS = 2.0  # for Ollama's version
+LOOK_UP_SECONDS = 10.0  # for its models
+NANOSECONDS_IN_A_MILLISECOND = 1_000_000
+MAX_STORED_NUMBER = 2**31 - 1
+MAX_REASON_LENGTH = 200
+TOO_LONG = re.compile(r"(exceeds|longer than) (the )?(maximum |available )?context")
+
+# What ollama's client raises for an answer that is not Ollama's: not JSON, not an object, or an
+# object of another shape.
+GARBAGE = (ValueError, TypeError, AttributeError, LookupError, RecursionError)
+
+
+class Model(TypedDict):
+    """A model that Ollama has; `size` is in bytes."""
+
+    name: str
+    size: int
+    family: str
+    parameter_size: str
+    modified_at: str
+
+
+class ChatMessage(TypedDict):
+    """One message as the model sees it."""
+
+    role: str
+    content: str
+
+
+class Stats(NamedTuple):
+    """What Ollama reports of a reply at its end; durations in milliseconds."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    duration_ms: int
+
+
+@asynccontextmanager
+async def _call(model: str = "") -> AsyncIterator[Callable[[], None]]:
+    """Turn all that can go wrong with Ollama into one of `errors`.
+
+    Yields what is to be called once Ollama has answered, where that is before the end.
+    """
+    call = object()
+    health.waiting[call] = time.monotonic()
+
+    def has_answered() -> None:
+        health.waiting.pop(call, None)
+
+    try:
+        yield has_answered
+    except TimeoutError:
+        health.is_doubted = True
+        raise ModelTimeout from None
+    except (httpx.TransportError, aiohttp.ClientError, ConnectionError) as error:
+        health.is_doubted = True
+        raise ModelUnavailable from error
+    except ollama.ResponseError as error:
+        if error.status_code == 404 and model:
+            raise ModelMissing(model) from None
+        if error.status_code == 400 and TOO_LONG.search(str(error.error)):
+            raise PromptTooLong(fields={"message": [PromptTooLong.message]}) from None
+        reason = shorten(str(error.error), MAX_REASON_LENGTH, placeholder="…")
+        raise ModelUnavailable(f"The model server refused: {reason}") from None
+    except GARBAGE as error:
+        raise ModelUnavailable("The model server's answer makes no sense.") from error
+    finally:
+        has_answered()
+
+
+async def chat(
+    model: str,
+    messages: Sequence[ChatMessage],
+    options: dict[str, Any],
+    on_part: Callable[[str, str], None],
+    *,
+    think: bool | None = None,
+) -> Stats:
+    """Have `model` write a reply, and return what Ollama reports of it.
+
+    `on_part(text, thinking)` gets each piece as it comes. A model that can think does, unless
+    `think` is False. Cancelling the call closes the request,
+    which makes Ollama stop. Raises `ModelError`.
+    """
+    loop = asyncio.get_running_loop()
+    limit, armed_at = settings.OLLAMA_NEXT_TOKEN_TIMEOUT_SECONDS, 0.0
+    async with (
+        _call(model) as has_answered,
+        asyncio.timeout(settings.OLLAMA_FIRST_TOKEN_TIMEOUT_SECONDS) as patience,
+        aclosing(
+            cast(
+                AsyncGenerator[ollama.ChatResponse],
+                await client().chat(model, messages, options=options, think=think, stream=True),
+            )
+        ) as parts,
+    ):
+        async for part in parts:
+            has_answered()
+            # Not at each token: setting a timer costs a tenth of what relaying one does.
+            if (now := loop.time()) - armed_at > limit / 10:
+                armed_at = now
+                patience.reschedule(now + limit)
+            message = part.message
+            if message.content or message.thinking:
+                on_part(storable(message.content), storable(message.thinking))
+            if part.done:
+                return Stats(
+                    count_or_zero(part.prompt_eval_count),
+                    count_or_zero(part.eval_count),
+                    count_or_zero((part.total_duration or 0) // NANOSECONDS_IN_A_MILLISECOND),
+                )
+    raise ModelUnavailable("The model server ended in the middle of the reply.")
+
+
+def count_or_zero(number: Any) -> int:
+    """Return a count from Ollama, 0 for one that makes no sense or cannot be stored."""
+    return number if isinstance(number, int) and 0 < number <= MAX_STORED_NUMBER else 0
+
+
+def storable(text: str | None) -> str:
+    """Return a piece of text without what cannot be stored: NUL, and halves of a surrogate pair."""
+    if not text:
+        return ""
+    text = text.replace("\0", "\ufffd")
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
+async def version() -> str:
+    """Return Ollama's version: the cheapest sign of life. Raises `ModelError`."""
+    async with _call(), asyncio.timeout(PROBE_SECONDS):
+        return await client().version()
+
+
+health = Health(version)
+
+
+async def models(*, fresh: bool = False) -> list[Model]:
+    """Return the models that Ollama has, at most 30 s old. Raises `ModelError`."""
+    found: list[Model] | None = None if fresh else await cache.aget(MODELS_CACHE_KEY)
+    if found is None:
+        await health.check()
+        async with _call(), asyncio.timeout(LOOK_UP_SECONDS):
+            listing = await client().list()
+        found = [
+            Model(
+                name=model.model or "",
+                size=int(model.size or 0),
+                family=(model.details and model.details.family) or "",
+                parameter_size=(model.details and model.details.parameter_size) or "",
+                modified_at=model.modified_at.isoformat() if model.modified_at else "",
+            )
+            for model in listing.models
+        ]
+        await cache.aset(MODELS_CACHE_KEY, found, MODELS_CACHE_SECONDS)
+    return found
+
+
+def full_name(model: str) -> str:
+    """Return the name as Ollama lists it: without a tag, `latest` is meant."""
+    return model if ":" in model.rpartition("/")[2] else f"{model}:latest"
+
+
+async def require_model(model: str) -> None:
+    """Raise `UnknownModel` unless Ollama has the model, be it pulled a moment ago."""
+    for fresh in (False, True):
+        names = [known["name"] for known in await models(fresh=fresh)]
+        if full_name(model) in names:
+            return
+    raise UnknownModel(model, names)
+
+
+_context_lengths: dict[str, tuple[int, float]] = {}  # by model: tokens, time of reading
+
+
+async def context_length(model: str) -> int:
+    """Return how many tokens `model` was trained to see at once. Raises `ModelError`."""
+    await health.check()
+    tokens, read_at = _context_lengths.get(model, (0, 0.0))
+    if not tokens or time.monotonic() - read_at > MODELS_CACHE_SECONDS:
+        async with _call(model), asyncio.timeout(LOOK_UP_SECONDS):
+            info = (await client().show(model)).modelinfo or {}
+        length = info.get(f"{info.get('general.architecture')}.context_length")
+        tokens = count_or_zero(length) or settings.CHAT_CONTEXT_WINDOW_MAX
+        _context_lengths[model] = tokens, time.monotonic()
+    return tokens
+
+
+def pull(model: str) -> Iterator[tuple[str, int, int]]:
+    """Have Ollama download a model; yield its status with bytes done and bytes in all.
+
+    Blocks, for the command line. Raises `ModelError`.
+    """
+    try:
+        for progress in ollama.Client(host=settings.OLLAMA_HOST).pull(model, stream=True):
+            yield progress.status or "", progress.completed or 0, progress.total or 0
+    except ollama.ResponseError as error:
+        raise ModelUnavailable(f"Ollama could not pull {model}: {error.error}.") from None
+    except (httpx.TransportError, ConnectionError):
+        raise ModelUnavailable(f"Ollama does not answer at {settings.OLLAMA_HOST}.") from None

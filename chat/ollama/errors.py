@@ -1,0 +1,63 @@
+"""All that can go wrong with a model, as clients read it.
+
+ModelError                the model did not answer, or stopped in the middle
+├── ModelUnavailable      Ollama is down, refuses, is busy, or sends garbage
+├── ModelMissing          Ollama does not have the model
+├── PromptTooLong         the model counts more tokens than were estimated
+└── ModelTimeout          Ollama did not answer in time
+UnknownModel              the client chose a model that Ollama does not have
+"""
+
+from collections.abc import Sequence
+
+from core.errors import ApiError
+
+
+class ModelError(ApiError):
+    """The model did not answer, or stopped in the middle."""
+
+    status = 503
+
+
+class ModelUnavailable(ModelError):
+    """Ollama is down, refuses, is busy, or sends garbage."""
+
+    code = "model_unavailable"
+    message = "The model cannot be reached just now: try again in a moment."
+
+
+class ModelMissing(ModelError):
+    """Ollama does not have the model."""
+
+    code = "model_missing"
+
+    def __init__(self, model: str) -> None:
+        super().__init__(
+            f"The model {model} is not installed: the operator can get it with "
+            f"`python manage.py pullmodel {model}`."
+        )
+
+
+class PromptTooLong(ModelError):
+    """The model counts more tokens than were estimated."""
+
+    status, code = 400, "invalid"
+    message = "The message is too long for the model's window: shorten it."
+
+
+class ModelTimeout(ModelError):
+    """Ollama did not answer in time."""
+
+    status, code = 504, "model_timeout"
+    message = "The model did not answer in time: try again in a moment."
+
+
+class UnknownModel(ApiError):
+    """The client chose a model that Ollama does not have."""
+
+    def __init__(self, model: str, models: Sequence[str]) -> None:
+        known = ", ".join(models) or "none"
+        super().__init__(
+            "There is no such model.",
+            fields={"model": [f"There is no model {model}. Models to choose from: {known}."]},
+        )

@@ -1,0 +1,89 @@
+"""Ollama's own client, one for each event loop, with what it lacks.
+
+Three private parts of it and of httpx are used here and nowhere else; each says what breaks when an
+upgrade takes it away, and `tests/test_private_parts.py` then fails with the same words.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any, cast
+from weakref import WeakKeyDictionary
+
+import aiohttp
+import httpx
+import ollama
+from django.conf import settings
+from httpx_aiohttp import AiohttpTransport
+
+
+class Client(ollama.AsyncClient):
+    """Ollama's own client, which refuses prompts that do not fit and can ask for the version."""
+
+    async def _request(self, *args: Any, **kwargs: Any) -> Any:
+        """Have Ollama refuse a prompt or a reply that does not fit: by itself it cuts them.
+
+        Private part of ollama: `AsyncClient._request`, whose `chat` has no such parameters. Without
+        it long prompts are silently cut. Then pass `truncate` and `shift` to `chat`, if it has them
+        by now, or post to /api/chat through httpx.
+        """
+        if "/api/chat" in args:
+            kwargs["json"] |= {"truncate": False, "shift": False}
+        return await super()._request(*args, **kwargs)
+
+    async def version(self) -> str:
+        """Return Ollama's version.
+
+        Private part of ollama: `AsyncClient._client`, its httpx client. Without it health checks
+        fail. Then call a method for /api/version, if there is one by now, or use `ps`.
+        """
+        response = await self._client.get("/api/version")
+        response.raise_for_status()
+        return str(response.json()["version"])
+
+
+async def split_at_newlines(response: httpx.Response) -> None:
+    """Have a response split into lines as JSON lines are.
+
+    Private part of httpx: ollama's client reads a stream by `Response.aiter_lines`, replaced here.
+    By itself httpx also splits where Unicode does, such as at U+0085, in the middle of a text, and
+    its layers between the stream and a line take a sixth of the CPU time of relaying a token. Where
+    the client reads streams in another way, replace that method instead.
+    """
+
+    async def lines() -> AsyncIterator[str]:
+        rest = b""
+        async for chunk in cast(httpx.AsyncByteStream, response.stream):
+            *whole, rest = (rest + chunk).split(b"\n")
+            for line in whole:
+                yield line.decode()
+        if rest:
+            yield rest.decode()
+
+    response.aiter_lines = lines  # type: ignore[method-assign]
+
+
+_clients: WeakKeyDictionary[asyncio.AbstractEventLoop, Client] = WeakKeyDictionary()
+
+
+def client() -> Client:
+    """Return the event loop's one client: making one costs 25 ms."""
+    loop = asyncio.get_running_loop()
+    if loop not in _clients:
+        transport = AiohttpTransport(
+            # Every running reply holds a connection, so their number must not be limited here.
+            client=lambda: aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
+        )
+        _clients[loop] = Client(
+            host=settings.OLLAMA_HOST,
+            transport=transport,
+            timeout=httpx.Timeout(None, connect=settings.OLLAMA_CONNECT_TIMEOUT_SECONDS),
+            headers={"Accept-Encoding": "identity"},  # its lines are read as they come
+            event_hooks={"response": [split_at_newlines]},
+        )
+    return _clients[loop]
+
+
+async def close() -> None:
+    """Close the event loop's client, at the end of the process."""
+    if opened := _clients.pop(asyncio.get_running_loop(), None):
+        await opened.close()  # type: ignore[no-untyped-call]

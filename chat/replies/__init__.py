@@ -1,0 +1,1 @@
+"""Replies, from the message that asks for one to its end."""

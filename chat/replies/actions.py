@@ -1,0 +1,98 @@
+"""Sending a message and stopping its reply, wherever the reply is written."""
+
+import asyncio
+import contextvars
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.db.models import Q
+
+from chat.models import Message, MessageStatus, Thread
+from chat.ollama import client
+from chat.prompt.estimate import estimate
+from chat.prompt.window import require_fit
+from chat.replies import lifecycle, live, store, titles
+from chat.replies.live import ServerShuttingDown
+from chat.replies.orphans import interrupt_orphans
+from chat.replies.store import Draft, ReplyInProgress, StartedReply
+from core.database import in_background, in_database, writers
+
+STOP_POLL_SECONDS = 0.1
+MOST_LETTERS_IN_A_TOKEN = 8
+
+
+async def send(draft: Draft, thread: Thread) -> int:
+    """Store a message and have the model answer it; return the reply's id.
+
+    Raises `ModelError` where the model cannot be reached, and what `start` raises.
+    """
+    if live.registry.is_draining:
+        raise ServerShuttingDown
+    window = min(await client.context_length(thread.model), settings.CHAT_CONTEXT_WINDOW_MAX)
+    if len(draft.text) > MOST_LETTERS_IN_A_TOKEN * window:
+        # Before the transaction, which would hold up all others while a megabyte is sized.
+        await in_database(lambda: require_fit(thread, estimate(draft.text), window))
+    # A task of its own: when the client leaves at this moment, the reply that was stored must be
+    # written all the same. And a context of its own, since the reply outlives the request's.
+    context = contextvars.Context()
+    return await asyncio.shield(
+        asyncio.create_task(_start_and_write(draft, thread, window), context=context)
+    )
+
+
+async def _start_and_write(draft: Draft, thread: Thread, window: int) -> int:
+    started = await in_background(writers, start, draft, thread, window)
+    if isinstance(started, int):
+        return started
+    titles.write_after(live.registry.write(started))
+    return started.reply.pk
+
+
+def start(draft: Draft, thread: Thread, window: int) -> StartedReply | int:
+    """Store a message and the reply to it; blocks on the database.
+
+    Where the draft's key has just started a reply, return that one's id. Raises `ReplyInProgress`
+    where the thread has a running reply, and what `store.start` raises.
+    """
+    try:
+        return store.start(draft, thread, window)
+    except (ReplyInProgress, IntegrityError):
+        # Somebody else was faster, with the same key or in the same thread.
+        if reply_id := store.find_repeated(draft):
+            return reply_id
+        if interrupt_orphans(Message.objects.filter(thread=thread)):
+            raise ReplyInProgress from None
+    # The process that wrote the thread's reply had died.
+    try:
+        return store.start(draft, thread, window)
+    except IntegrityError:
+        raise ReplyInProgress from None
+
+
+def stop(which: Q) -> list[int]:
+    """Stop the running replies among `which` messages, in whatever process; return their ids.
+
+    Blocks on the database, and may be called from any thread. A reply of this process ends at once.
+    """
+    with transaction.atomic():
+        interrupt_orphans(Message.objects.filter(which))
+        ids = lifecycle.stop(which)
+    for reply_id in ids:
+        if reply := live.registry.replies.get(reply_id):
+            reply.loop.call_soon_threadsafe(reply.end, MessageStatus.STOPPED)
+    return ids
+
+
+async def stop_and_wait(which: Q) -> bool:
+    """Stop the running replies among `which` and wait until their whole text is stored.
+
+    Return whether there were any.
+    """
+    ids = await in_database(stop, which)
+    running = live.registry.replies
+    tasks = [running[reply_id].task for reply_id in ids if reply_id in running]
+    if tasks:
+        await asyncio.wait(tasks)
+    while await in_database(store.has_unsaved_text, ids):  # noqa: ASYNC110 - by another process
+        await asyncio.sleep(STOP_POLL_SECONDS)
+    return bool(ids)

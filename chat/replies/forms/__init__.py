@@ -1,0 +1,51 @@
+"""The forms in which a reply is sent, chosen by `Accept`; all say the same.
+
+To add one: a subclass of `form.Form` in a module of its own, and a line in `FORMS`.
+"""
+
+from collections.abc import AsyncIterator
+
+from django.http import HttpRequest, StreamingHttpResponse
+
+from chat.replies.events import Event
+from chat.replies.forms.form import Form
+from chat.replies.forms.ndjson import Ndjson
+from chat.replies.forms.sse import ServerSentEvents
+from chat.replies.forms.text import PlainText
+
+FORMS: dict[str, type[Form]] = {
+    "text/plain": PlainText,
+    "text/event-stream": ServerSentEvents,
+    "application/x-ndjson": Ndjson,
+}
+
+HEADERS = {
+    "Cache-Control": "no-store, no-transform",
+    "X-Accel-Buffering": "no",  # nginx passes each piece on at once
+}
+
+
+async def respond(
+    request: HttpRequest, reply_id: int, events: AsyncIterator[Event]
+) -> StreamingHttpResponse:
+    """Return the answer that sends a reply's events as the client wants them.
+
+    Plain text begins with the first token, so a failure before it is raised as its `ApiError`.
+    """
+    form = preferred_form(request)(reply_id)
+    return StreamingHttpResponse(
+        await form.encode(events),
+        content_type=form.content_type,
+        headers={**HEADERS, "Reply-Id": str(reply_id)},
+    )
+
+
+def preferred_form(request: HttpRequest) -> type[Form]:
+    """Return the form that `Accept` prefers, whatever parameters it adds; plain text for others."""
+    for accepted in request.accepted_types:
+        name = f"{accepted.main_type}/{accepted.sub_type}"
+        if name in FORMS:
+            return FORMS[name]
+        if name in ("*/*", "text/*"):
+            break
+    return PlainText

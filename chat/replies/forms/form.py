@@ -1,0 +1,60 @@
+"""What the forms of a stream have in common: one method for each event."""
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Callable
+from typing import Any, ClassVar
+
+from chat.replies.events import Delta, End, Event, Failure, KeepAlive, Start, Thinking
+
+to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
+class Form(ABC):
+    """Writes the events of one reply as bytes; an event that it has no words for is `b""`."""
+
+    content_type: ClassVar[str]
+
+    def __init__(self, reply_id: int) -> None:
+        self.reply_id = reply_id
+        self._methods: dict[type[Event], Callable[[Any], bytes]] = {
+            Start: self.start,
+            Thinking: self.thinking,
+            Delta: self.delta,
+            KeepAlive: self.keep_alive,
+            End: self.end,
+            Failure: self.failure,
+        }
+
+    async def encode(self, events: AsyncIterator[Event]) -> AsyncIterator[bytes]:
+        """Return what is sent; the answer begins when this returns."""
+        return self._encode(events)
+
+    async def _encode(self, events: AsyncIterator[Event]) -> AsyncIterator[bytes]:
+        async for event in events:
+            if data := self._methods[type(event)](event):
+                yield data
+
+    @abstractmethod
+    def start(self, event: Start) -> bytes:
+        """Say which reply this is."""
+
+    @abstractmethod
+    def thinking(self, event: Thinking) -> bytes:
+        """Add to what the model thinks."""
+
+    @abstractmethod
+    def delta(self, event: Delta) -> bytes:
+        """Add to the text."""
+
+    @abstractmethod
+    def keep_alive(self, event: KeepAlive) -> bytes:
+        """Send something that means nothing."""
+
+    @abstractmethod
+    def end(self, event: End) -> bytes:
+        """Say that the reply has ended well."""
+
+    @abstractmethod
+    def failure(self, event: Failure) -> bytes:
+        """Say why the reply will not be completed."""

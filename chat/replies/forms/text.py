@@ -1,0 +1,59 @@
+"""Plain text: the reply's text alone."""
+
+from collections.abc import AsyncIterator
+
+from chat.replies.events import Delta, End, Event, Failure, KeepAlive, Start, Thinking
+from chat.replies.forms.form import Form
+
+
+class StreamAborted(Exception):
+    """A plain text cannot say that it is not whole, so its connection is cut instead."""
+
+
+class PlainText(Form):
+    """The text, UTF-8; cut off where the reply fails."""
+
+    content_type = "text/plain; charset=utf-8"
+
+    async def encode(self, events: AsyncIterator[Event]) -> AsyncIterator[bytes]:
+        """Return the text once it has begun. Raises the reply's `ApiError` if it fails before."""
+        first = b""
+        async for event in events:
+            match event:
+                case Delta():
+                    first = self.delta(event)
+                    break
+                case End():
+                    break
+                case Failure(error):
+                    raise error
+        return self._with_first(first, events)
+
+    async def _with_first(self, first: bytes, events: AsyncIterator[Event]) -> AsyncIterator[bytes]:
+        yield first
+        async for data in self._encode(events):
+            yield data
+
+    def start(self, event: Start) -> bytes:
+        """Say nothing: the header `Reply-Id` has it."""
+        return b""
+
+    def thinking(self, event: Thinking) -> bytes:
+        """Say nothing."""
+        return b""
+
+    def delta(self, event: Delta) -> bytes:
+        """Return the text."""
+        return event.text.encode()
+
+    def keep_alive(self, event: KeepAlive) -> bytes:
+        """Say nothing: whatever is sent is text."""
+        return b""
+
+    def end(self, event: End) -> bytes:
+        """Say nothing: the end of the answer says it."""
+        return b""
+
+    def failure(self, event: Failure) -> bytes:
+        """Have the connection cut."""
+        raise StreamAborted

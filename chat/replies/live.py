@@ -1,0 +1,307 @@
+"""The replies that this process writes: each a task of its own, followed by whoever reads along.
+
+The task belongs to the process, not to a request: it goes on when its reader leaves. What it has
+written is stored about once a second together with a heartbeat, so that a crash loses a second of
+it, and every process can see which replies are still being written.
+"""
+
+import asyncio
+import contextvars
+import logging
+import time
+from collections.abc import AsyncIterator
+from datetime import datetime
+
+from django.conf import settings
+from django.db import Error as DatabaseError
+from django.db import InterfaceError, OperationalError
+from django.utils import timezone
+
+from chat.models import MessageStatus
+from chat.ollama import client
+from chat.ollama.errors import ModelError, ModelUnavailable
+from chat.replies import store
+from chat.replies.events import Cursor, Event, KeepAlive, Start, last_event
+from chat.replies.store import Outcome, RowState, StartedReply
+from core.database import heartbeats, in_background, writers
+from core.errors import Unavailable
+
+CHECKPOINT_SECONDS = 0.75  # so that a Stop from elsewhere is seen within a second
+FIRST_READER_SECONDS = 5.0  # in which whoever sent the message will have begun to read
+FOLLOWED_SECONDS = 5.0  # how often a reader in another process says that it is there
+KEEP_ALIVE_SECONDS = 15.0
+PIECE_SECONDS = 1 / 15  # between two pieces of a reply: enough for text to seem to flow
+FAILURE_SECONDS = 10.0  # in which whoever sent the message asks why the reply failed
+SAVE_RETRY_SECONDS = 1.0
+SAVE_SECONDS = 10.0  # in which the last replies are stored before the process ends
+
+logger = logging.getLogger(__name__)
+
+
+class ServerShuttingDown(Unavailable):
+    """This process is about to end, and another will take its place."""
+
+    message = "The server is about to restart: try again in a moment."
+
+
+class LiveReply:
+    """A reply that this process writes; used in the event loop's thread only."""
+
+    def __init__(self, started: StartedReply, registry: "Registry") -> None:
+        self.started = started
+        self.text = ""
+        self.thinking = ""
+        self.pieces = 0
+        self.first_token_ms: int | None = None
+        self.last_event: Event | None = None
+        self.readers = 0
+        self.began_at = time.monotonic()
+        self.heard_at = self.began_at - PIECE_SECONDS  # the first piece does not wait
+        self.left_at = self.began_at + FIRST_READER_SECONDS  # by the last reader
+        self._registry = registry
+        self._waiters: list[asyncio.Future[bool]] = []
+        self._waking: asyncio.TimerHandle | None = None
+        self._cut_short: MessageStatus | None = None
+        self.loop = asyncio.get_running_loop()
+        options = {**started.thread.options, "num_ctx": started.prompt.num_ctx}
+        call = client.chat(started.reply.model, started.prompt.messages, options, self._add)
+        # Two tasks, so that it is the call alone that gets cancelled.
+        self._call = self.loop.create_task(call)
+        self.task = self.loop.create_task(self._run())
+
+    def end(self, status: MessageStatus) -> None:
+        """Cut the reply short, unless it has ended or was cut short before."""
+        if not self._call.done() and self._cut_short is None:
+            self._cut_short = status
+            self._call.cancel()
+
+    async def follow(self, offset: int) -> AsyncIterator[Event]:
+        """Yield what happens, the text from `offset` on."""
+        cursor = Cursor(offset)
+        cursor.skip_thinking(self.thinking)
+        self.readers += 1
+        try:
+            yield Start.of(self.started.reply)
+            while True:
+                if event := cursor.advance(self.text, self.thinking):
+                    yield event
+                elif self.last_event:
+                    yield self.last_event
+                    return
+                elif not await self._has_news():
+                    yield KeepAlive()
+        finally:
+            self.readers -= 1
+            self.left_at = time.monotonic()
+            if not self.readers and settings.CHAT_ABANDONED_REPLY_SECONDS == 0:
+                self._registry.checkpoint_soon()
+
+    def react(self, state: RowState | None) -> None:
+        """Act on what the database says of this reply."""
+        if (
+            state is None
+            or state.status != MessageStatus.GENERATING
+            or not state.user_is_active
+            or self._is_abandoned(state.followed_at)
+        ):
+            self.end(MessageStatus.STOPPED)
+
+    def keep_alive(self) -> None:
+        """Wake the readers when they have heard nothing for long."""
+        if time.monotonic() - self.heard_at > KEEP_ALIVE_SECONDS:
+            self._wake(is_news=False)
+
+    def _is_abandoned(self, followed_at: datetime | None) -> bool:
+        limit = settings.CHAT_ABANDONED_REPLY_SECONDS
+        if limit is None or self.readers:
+            return False
+        alone_for = time.monotonic() - self.left_at
+        if followed_at:
+            elsewhere = (timezone.now() - followed_at).total_seconds() - 2 * FOLLOWED_SECONDS
+            alone_for = min(alone_for, elsewhere)
+        return alone_for > limit
+
+    async def _has_news(self) -> bool:
+        """Wait until something happens; return False where only time has passed."""
+        waiter: asyncio.Future[bool] = self.loop.create_future()
+        self._waiters.append(waiter)
+        return await waiter
+
+    def _wake(self, *, is_news: bool = True) -> None:
+        if self._waking:
+            self._waking.cancel()
+            self._waking = None
+        self.heard_at = time.monotonic()
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():  # as it is when its reader has just left
+                waiter.set_result(is_news)
+
+    def _add(self, text: str, thinking: str) -> None:
+        if not self.pieces:
+            self.first_token_ms = int((time.monotonic() - self.began_at) * 1000)
+        self.pieces += 1
+        self.text += text
+        self.thinking += thinking
+        self._wake_soon()
+
+    def _wake_soon(self) -> None:
+        """Wake the readers at once, or where they have just had a piece, at the next tick.
+
+        Sending a piece costs more than half of what relaying a token does. Ticks are the same for
+        all replies, so that the event loop wakes up once for many of them.
+        """
+        if self._waking is None:
+            now = time.monotonic()
+            if now - self.heard_at >= PIECE_SECONDS:
+                self._wake()
+            else:
+                wait = PIECE_SECONDS - now % PIECE_SECONDS
+                self._waking = self.loop.call_later(wait, self._wake)
+
+    async def _run(self) -> None:
+        reply = self.started.reply
+        await asyncio.wait([self._call])
+        outcome = self._outcome()
+        try:
+            await self._save(outcome)
+        except BaseException:
+            reply.status = MessageStatus.INTERRUPTED  # as its row will be, once that is noticed
+            raise
+        finally:
+            self.last_event = last_event(reply, outcome.error)
+            self._registry.remove(self)
+            self._wake()
+
+    def _outcome(self) -> Outcome:
+        """Return how the call to the model has ended."""
+        status, error, stats = MessageStatus.FAILED, None, None
+        try:
+            stats = self._call.result()
+            status = MessageStatus.COMPLETE
+        except asyncio.CancelledError:
+            status = self._cut_short or MessageStatus.INTERRUPTED
+        except ModelError as model_error:
+            error = model_error
+        except Exception:
+            # A mistake of ours must end the reply too, or its thread would generate for ever.
+            logger.exception("Reply %s failed", self.started.reply.pk)
+            error = ModelUnavailable()
+        return Outcome(status, error, stats, self.first_token_ms, self.pieces)
+
+    async def _save(self, outcome: Outcome) -> None:
+        """Store the outcome, however often the database has to be asked."""
+        while True:
+            try:
+                await in_background(
+                    writers, store.save_outcome, self.started, self.text, self.thinking, outcome
+                )
+            except (OperationalError, InterfaceError) as error:
+                # Until then the text is nowhere but here.
+                logger.error(
+                    "The end of reply %s is not stored yet: %s", self.started.reply.pk, error
+                )
+                await asyncio.sleep(SAVE_RETRY_SECONDS)
+            except Exception:
+                if outcome.status == MessageStatus.INTERRUPTED:
+                    raise
+                # The text can be kept all the same, without what came with it.
+                logger.exception("The end of reply %s cannot be stored", self.started.reply.pk)
+                outcome = Outcome(MessageStatus.INTERRUPTED, None, None, None, self.pieces)
+            else:
+                return
+
+
+class Registry:
+    """The replies that one process writes, their checkpoints, and their end with the process."""
+
+    def __init__(self) -> None:
+        self.replies: dict[int, LiveReply] = {}  # by id
+        self.failures: dict[int, Event] = {}  # by id: a failure may leave no row to read it from
+        self.is_closed = False  # the process ends as soon as its last connection does
+        self._checkpoints: asyncio.Task[None] | None = None
+        self._checkpoint_soon = asyncio.Event()
+        self._drained: asyncio.Task[None] | None = None
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether the process is about to end: replies may go on, and none begins."""
+        return self._drained is not None
+
+    def write(self, started: StartedReply) -> LiveReply:
+        """Begin to write a reply.
+
+        Not to be called in a request's context: its database work would need the request's thread
+        after the request has ended.
+        """
+        reply = self.replies[started.reply.pk] = LiveReply(started, self)
+        if self.is_closed:  # it was started while the period of grace ended
+            reply.end(MessageStatus.INTERRUPTED)
+        if self._checkpoints is None or self._checkpoints.done():
+            self._checkpoints = reply.loop.create_task(self._checkpoint())
+        return reply
+
+    def remove(self, reply: LiveReply) -> None:
+        """Forget a reply that has ended; why it failed is remembered for some seconds."""
+        row = reply.started.reply
+        del self.replies[row.pk]
+        if row.status == MessageStatus.FAILED and reply.last_event:
+            self.failures[row.pk] = reply.last_event
+            reply.loop.call_later(FAILURE_SECONDS, self.failures.pop, row.pk, None)
+
+    def checkpoint_soon(self) -> None:
+        """Have the next checkpoint made at once."""
+        self._checkpoint_soon.set()
+
+    async def _checkpoint(self) -> None:
+        """Store how far the replies are, about once a second, as long as there are any."""
+        while self.replies:
+            try:
+                async with asyncio.timeout(CHECKPOINT_SECONDS):
+                    await self._checkpoint_soon.wait()
+            except TimeoutError:
+                pass
+            self._checkpoint_soon.clear()
+            for reply in self.replies.values():
+                reply.keep_alive()
+            # In the order of ids, as all others do that lock several of them.
+            texts = sorted((pk, reply.text, reply.thinking) for pk, reply in self.replies.items())
+            try:
+                states = await in_background(heartbeats, store.save_checkpoint, texts)
+            except DatabaseError as error:
+                logger.error("A checkpoint could not be stored: %s", error)
+                continue
+            except Exception:
+                # A mistake of ours must not end the heartbeats, or all replies would seem orphaned.
+                logger.exception("A checkpoint failed")
+                continue
+            for pk, _, _ in texts:
+                if pk in self.replies:
+                    self.replies[pk].react(states.get(pk))
+
+    def drain(self) -> asyncio.Task[None]:
+        """End the replies in an orderly way, before the process does; return when that is done.
+
+        They may go on for `CHAT_SHUTDOWN_GRACE_SECONDS`, then they are interrupted.
+        """
+        if self._drained is None or self._drained.done():  # one may have begun after the first time
+            loop = asyncio.get_running_loop()
+            self._drained = loop.create_task(self._drain(), context=contextvars.Context())
+        return self._drained
+
+    async def _drain(self) -> None:
+        if self.replies:
+            tasks = [reply.task for reply in self.replies.values()]
+            await asyncio.wait(tasks, timeout=settings.CHAT_SHUTDOWN_GRACE_SECONDS)
+        self.is_closed = True
+        for reply in self.replies.values():
+            reply.end(MessageStatus.INTERRUPTED)
+        if self.replies:
+            tasks = [reply.task for reply in self.replies.values()]
+            _, unsaved = await asyncio.wait(tasks, timeout=SAVE_SECONDS)
+            for task in unsaved:  # their readers would keep the process from ending
+                task.cancel()
+
+
+registry = Registry()
+"""This process's."""

@@ -1,0 +1,132 @@
+"""A thread's title by the model, in the place of its first words (`CHAT_TITLES=model`).
+
+The model is asked in the conversation itself, after its first reply has ended: so its prompt cache
+holds all but the question, and the person's next message finds the cache as it was. For the same
+reason the window stays the same, or Ollama would load the model anew.
+"""
+
+import asyncio
+import contextvars
+import logging
+import re
+
+from django.conf import settings
+from django.db import Error as DatabaseError
+
+from chat import usage
+from chat.models import MessageStatus, Thread
+from chat.ollama import client
+from chat.ollama.client import ChatMessage, Stats
+from chat.ollama.errors import ModelError
+from chat.prompt.estimate import estimate
+from chat.prompt.marks import neutralize_markup
+from chat.replies import live
+from chat.replies.live import LiveReply
+from chat.replies.store import first_words
+from core.database import in_background, writers
+
+TITLE_TOKENS = 32
+QUESTION = (
+    "Give this conversation a title of two to six words, in its own language. "
+    "Answer with the title alone."
+)
+AROUND_A_TITLE = " \t*#_\"'`“”„«»「」《》."
+# Some models think in the text; their template may have begun the thoughts for them.
+THOUGHTS = re.compile(r"\A(?:.*</think>|\s*<think>.*)", re.DOTALL)
+# A bullet, and an introduction. A number above 1 is more likely part of the title.
+# The limits keep a long line from taking minutes.
+BEFORE_A_TITLE = re.compile(
+    r"\A(?:[-•]\s+|1[.)]\s+)?"
+    r"(?:.*[:\uff1a]\Z"  # the title is on the next line
+    r"|.{0,40}?\bhere(?:['\u2019]s| is)\b[^:]{0,40}\btitle\b[^:]{0,80}:"
+    r"|[*_\"']*(?:\w+[!.,]\s+)?(?:the\s+)?title[*_\"']*\s*[:\uff1a])?",
+    re.IGNORECASE,
+)
+
+logger = logging.getLogger(__name__)
+
+_tasks: set[asyncio.Task[None]] = set()  # the event loop itself would let go of them
+
+
+def write_after(reply: LiveReply) -> None:
+    """Have the model write a title once this reply has ended, if it is its thread's first."""
+    if settings.CHAT_TITLES == "model" and not reply.started.title_before:
+        task = reply.loop.create_task(_write(reply), context=contextvars.Context())
+        _tasks.add(task)
+        task.add_done_callback(_tasks.discard)
+
+
+async def _write(reply: LiveReply) -> None:
+    await asyncio.wait([reply.task])
+    if (
+        reply.started.reply.status not in (MessageStatus.COMPLETE, MessageStatus.STOPPED)
+        or not reply.text
+    ):
+        return
+    thread = reply.started.thread
+    # Whoever has changed the title meanwhile wants it so.
+    untitled = Thread.objects.filter(
+        pk=thread.pk, title=thread.title, title_is_given=False, user__is_active=True
+    )
+    try:
+        if (
+            live.registry.is_draining
+            or not fits(reply)
+            or not await in_background(writers, untitled.exists)
+        ):
+            return
+        title, stats = await ask(reply)
+        await in_background(
+            writers,
+            usage.add,
+            thread.user_id,
+            reply.started.reply.model,
+            replies=0,
+            prompt_tokens=stats.prompt_tokens,
+            completion_tokens=stats.completion_tokens,
+        )
+        if title:
+            await in_background(writers, untitled.update, title=title)
+    except (ModelError, DatabaseError) as error:
+        logger.warning("Thread %s keeps its first words as its title: %s", thread.pk, error)
+
+
+def fits(reply: LiveReply) -> bool:
+    """Return whether the conversation still fits the window with one more question."""
+    row, prompt = reply.started.reply, reply.started.prompt
+    if row.prompt_tokens is None or row.completion_tokens is None:
+        size = prompt.tokens + estimate(reply.text)
+    else:
+        size = row.prompt_tokens + row.completion_tokens
+    return size + estimate(QUESTION) + TITLE_TOKENS <= prompt.num_ctx
+
+
+async def ask(reply: LiveReply) -> tuple[str, Stats]:
+    """Return the model's title of a conversation, and what it cost. Raises `ModelError`."""
+    prompt = reply.started.prompt
+    messages = [
+        *prompt.messages,
+        ChatMessage(role="assistant", content=neutralize_markup(reply.text)),
+        ChatMessage(role="user", content=QUESTION),
+    ]
+    pieces: list[str] = []
+    stats = await client.chat(
+        reply.started.reply.model,
+        messages,
+        {"num_ctx": prompt.num_ctx, "num_predict": TITLE_TOKENS},
+        lambda text, thinking: pieces.append(text),
+        think=False,
+    )
+    return clean_title("".join(pieces)), stats
+
+
+def clean_title(answer: str) -> str:
+    """Return the title that a model's answer holds, without what models like to put around it.
+
+    It is empty where nothing else has a letter or a digit.
+    """
+    for line in THOUGHTS.sub("", answer).splitlines():
+        title = BEFORE_A_TITLE.sub("", line.strip(AROUND_A_TITLE)).strip(AROUND_A_TITLE)
+        if re.search(r"\w", title):
+            return first_words(title)
+    return ""

@@ -1,0 +1,127 @@
+"""Hand-written SQL for the hot path, each statement with an ORM twin in `tests/test_statements.py`.
+
+The ORM builds each statement anew, which costs three to ten times as much as running it: that was
+half of the CPU time of a send. `docs/performance.md` has the figures.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import date, datetime
+
+from django.db import models
+from django.http import Http404
+
+from accounts.models import User
+from chat.models import Message, MessageStatus, Thread
+from core import paging, sql
+
+
+def get_thread(user: User, thread_id: int) -> Thread:
+    """Return one of the user's threads. Raises `Http404`."""
+    if thread_id <= models.BigIntegerField.MAX_BIGINT:
+        for thread in Thread.objects.raw(
+            "SELECT * FROM chat_thread WHERE id = %s AND user_id = %s", [thread_id, user.pk]
+        ):
+            return thread
+    raise Http404
+
+
+def page_of_threads(user: User, limit: int, cursor: str) -> tuple[Sequence[Thread], str | None]:
+    """Return up to `limit` of the user's threads, newest activity first, and the next cursor.
+
+    Without what the list leaves out: the system prompt and the options.
+    """
+    before, parameters = "", [user.pk, limit + 1]
+    if cursor:
+        updated_at, pk = paging.decode(cursor, user)
+        before = "AND (updated_at, id) < (%s, %s)"
+        parameters[1:1] = sql.stored(datetime.fromisoformat(updated_at)), pk
+    threads = Thread.objects.raw(
+        "SELECT id, title, model, created_at, updated_at FROM chat_thread"  # noqa: S608  # nosec B608
+        f" WHERE user_id = %s {before} ORDER BY updated_at DESC, id DESC LIMIT %s",
+        parameters,
+    )
+    return paging.page(threads, limit, user, lambda thread: (str(thread.updated_at), thread.pk))
+
+
+def path_to(thread: Thread, message: int | str | None) -> list[Message]:
+    """Return the messages from the thread's first to this one, in one query.
+
+    `message` is an id, None for the empty path, or "newest" for the newest message. Each message
+    has one parent, so editing or asking again makes a branch.
+    """
+    if message is None:
+        return []
+    newest = "(SELECT MAX(id) FROM chat_message WHERE thread_id = %s)"
+    end, key = (newest, thread.pk) if message == "newest" else ("%s", message)
+    return list(
+        Message.objects.raw(
+            "WITH RECURSIVE path(id, parent_id) AS ("  # noqa: S608  # nosec B608
+            f" SELECT id, parent_id FROM chat_message WHERE id = {end} AND thread_id = %s"
+            " UNION ALL SELECT m.id, m.parent_id FROM chat_message m"
+            " JOIN path ON m.id = path.parent_id)"
+            " SELECT * FROM chat_message WHERE id IN (SELECT id FROM path) ORDER BY id",
+            [key, thread.pk],
+        )
+    )
+
+
+def record_activity(thread_id: int, title: str, now: datetime) -> bool:
+    """Set a thread's last activity, and its title where it has none; return whether it exists."""
+    statement = """
+        UPDATE chat_thread SET updated_at = %s, title = COALESCE(NULLIF(title, ''), %s)
+        WHERE id = %s"""
+    return bool(sql.execute(statement, now, title, thread_id))
+
+
+def save_reply_end(reply: Message, *, only_if_generating: bool) -> bool:
+    """Store the final state of a reply's row; return whether the row was there to store it in."""
+    statement = """
+        UPDATE chat_message SET status = %s, content = %s, thinking = %s, error_code = %s,
+            prompt_tokens = %s, completion_tokens = %s, duration_ms = %s, first_token_ms = %s,
+            heartbeat_at = NULL
+        WHERE id = %s"""
+    values = (
+        reply.status,
+        reply.content,
+        reply.thinking,
+        reply.error_code,
+        reply.prompt_tokens,
+        reply.completion_tokens,
+        reply.duration_ms,
+        reply.first_token_ms,
+        reply.pk,
+    )
+    if only_if_generating:
+        return bool(sql.execute(f"{statement} AND status = %s", *values, MessageStatus.GENERATING))
+    return bool(sql.execute(statement, *values))
+
+
+def save_texts(texts: Iterable[tuple[int, str, str]], now: datetime) -> None:
+    """Store the text and thinking of running replies, by id, with `now` as their heartbeat.
+
+    One statement, run for each of them: the ORM's `bulk_update` would compare every row with every
+    id.
+    """
+    sql.execute_many(
+        "UPDATE chat_message SET content = %s, thinking = %s, heartbeat_at = %s"
+        " WHERE id = %s AND status = %s",
+        [(text, thinking, now, pk, MessageStatus.GENERATING) for pk, text, thinking in texts],
+    )
+
+
+def add_usage(
+    user_id: int,
+    day: date,
+    model: str,
+    *,
+    replies: int,
+    prompt_tokens: int,
+    completion_tokens: int,
+) -> bool:
+    """Add to what a user has used of a model on a day; return whether there was a row for it."""
+    statement = """
+        UPDATE chat_usage SET replies = replies + %s, prompt_tokens = prompt_tokens + %s,
+            completion_tokens = completion_tokens + %s
+        WHERE user_id = %s AND date = %s AND model = %s"""
+    values = (replies, prompt_tokens, completion_tokens, user_id, day, model)
+    return bool(sql.execute(statement, *values))

@@ -1,0 +1,1 @@
+"""The calls under /chat/, and a user's usage."""

@@ -1,0 +1,102 @@
+"""The calls that send a message, and read, follow and stop the reply to it."""
+
+from hashlib import sha256
+from typing import Any
+
+from django.db.models import Q
+from django.http import HttpResponse
+from django.http.response import HttpResponseBase
+from django.shortcuts import aget_object_or_404
+from ninja import Query, Router
+
+from accounts.authentication import UserRequest
+from chat import schemas, statements
+from chat.models import Send, Sender, Thread
+from chat.replies import actions, forms
+from chat.replies.follow import follow, wait
+from chat.replies.forms.sse import offset_of
+from chat.replies.store import Draft, find_repeated
+from core import ratelimit
+from core.database import in_database
+from core.errors import ApiError
+from core.locks import one_at_a_time
+from core.ratelimit import rate_limit
+
+router = Router(tags=["chat"])
+
+REPEATED_SEND_SECONDS = 5.0  # in which a send is mostly stored; who comes later is counted
+
+
+@router.post("/response/{int:thread_id}/", response=schemas.WholeReply)
+async def respond(request: UserRequest, thread_id: int, body: schemas.NewMessage) -> dict[str, Any]:
+    """Send a message; answer with the whole reply."""
+    message = await wait(await send(request, thread_id, body))
+    return {"response": message.content, "message": message, "usage": message.usage}
+
+
+@router.post("/streaming-response/{int:thread_id}/")
+async def stream_response(
+    request: UserRequest, thread_id: int, body: schemas.NewMessage
+) -> HttpResponseBase:
+    """Send a message; answer with the reply as it is written."""
+    reply_id = await send(request, thread_id, body)
+    return await forms.respond(request, reply_id, follow(reply_id))
+
+
+@router.get("/streaming-response/{int:thread_id}/")
+@rate_limit("read")
+async def follow_response(
+    request: UserRequest, thread_id: int, resume: Query[schemas.ResumePoint]
+) -> HttpResponseBase:
+    """Follow the thread's running reply, or replay its last one; 204 where there is none."""
+    thread = await aget_object_or_404(request.auth.threads, pk=thread_id)
+    newest = thread.messages.filter(sender=Sender.BOT).order_by("-pk").values_list("pk", flat=True)
+    reply_id = await newest.afirst()
+    if reply_id is None:
+        return HttpResponse(status=204)
+    last_event_id = request.headers.get("Last-Event-ID")
+    offset = offset_of(last_event_id, reply_id) if last_event_id else resume.offset
+    if offset is None:
+        return HttpResponse(status=204)
+    return await forms.respond(request, reply_id, follow(reply_id, offset))
+
+
+@router.post("/threads/{int:thread_id}/stop/", response=schemas.StatusOut)
+@rate_limit("write")
+async def stop(request: UserRequest, thread_id: int) -> dict[str, str]:
+    """Stop the thread's running reply; what was written stays."""
+    thread = await aget_object_or_404(request.auth.threads, pk=thread_id)
+    was_running = await actions.stop_and_wait(Q(thread=thread))
+    return {"status": "stopped" if was_running else "idle"}
+
+
+async def send(request: UserRequest, thread_id: int, body: schemas.NewMessage) -> int:
+    """Send a message, once for each idempotency key; return its reply's id."""
+    parent = body.parent_id if "parent_id" in body.model_fields_set else "newest"
+    key = request.headers.get("Idempotency-Key", "")
+    if len(key) > Send.MAX_KEY_LENGTH:
+        raise ApiError(f"An Idempotency-Key has at most {Send.MAX_KEY_LENGTH} characters.")
+    draft = Draft(request.auth, thread_id, body.message, parent, key)
+    if not key:
+        return await send_draft(request, draft)
+    # Whoever repeats it at the same moment is to find the reply, and not to be counted.
+    name = sha256(key.encode()).hexdigest()
+    async with one_at_a_time(f"send:{request.auth.pk}:{name}", REPEATED_SEND_SECONDS):
+        return await send_draft(request, draft)
+
+
+async def send_draft(request: UserRequest, draft: Draft) -> int:
+    """Send a message, or find the reply that its key has started; return the reply's id."""
+    admitted = await in_database(admit, request, draft)
+    return admitted if isinstance(admitted, int) else await actions.send(draft, admitted)
+
+
+def admit(request: UserRequest, draft: Draft) -> Thread | int:
+    """Return the thread to which a draft may be sent, or the reply that its key has started before.
+
+    Raises `RateLimited` and `Http404`.
+    """
+    if reply_id := find_repeated(draft):
+        return reply_id
+    ratelimit.count(request, "chat")
+    return statements.get_thread(draft.user, draft.thread_id)

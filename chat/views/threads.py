@@ -1,0 +1,119 @@
+"""The calls that list, make, change and delete threads, and list the models to choose from."""
+
+from typing import Any
+
+from django.conf import settings
+from ninja import Query, Router, Status
+
+from accounts.authentication import UserRequest
+from chat import schemas, statements, threads
+from chat.models import Message, Thread
+from chat.ollama import client
+from chat.replies.orphans import interrupt_orphans
+from core import paging
+from core.database import in_database
+from core.errors import NotFound
+from core.ratelimit import rate_limit
+
+router = Router(tags=["chat"])
+
+NO_SETTINGS = schemas.ThreadSettings()
+
+
+@router.post("/threads/new/", response={201: schemas.ThreadCreated})
+@rate_limit("write")
+async def create_thread(
+    request: UserRequest, body: schemas.ThreadSettings = NO_SETTINGS
+) -> Status[dict[str, Any]]:
+    """Begin a thread."""
+    fields = await checked_changes(body)
+    thread = await in_database(threads.create, request.auth, fields)
+    return Status(201, {"thread_id": thread.pk, "thread": thread})
+
+
+@router.get("/threads/", response=schemas.ThreadsOut)
+@rate_limit("read")
+def list_threads(request: UserRequest, page: Query[schemas.Page]) -> dict[str, Any]:
+    """List the user's threads, newest activity first."""
+    found, cursor = statements.page_of_threads(request.auth, page.limit, page.cursor)
+    return {"threads": found, "next": cursor}
+
+
+@router.delete("/threads/delete/", response=schemas.StatusOut)
+@rate_limit("write")
+def delete_threads(request: UserRequest) -> dict[str, str]:
+    """Delete all of the user's threads."""
+    number = threads.delete(request.auth.threads.all())
+    return {"status": f"Successfully deleted {number} threads"}
+
+
+@router.get("/threads/{int:thread_id}/", response=schemas.ThreadOut)
+@rate_limit("read")
+def read_thread(request: UserRequest, thread_id: int) -> Thread:
+    """Return a thread."""
+    return statements.get_thread(request.auth, thread_id)
+
+
+@router.patch("/threads/{int:thread_id}/", response=schemas.ThreadOut)
+@rate_limit("write")
+async def change_thread(
+    request: UserRequest, thread_id: int, body: schemas.ThreadSettings = NO_SETTINGS
+) -> Thread:
+    """Change the fields of a thread that are given."""
+    await in_database(statements.get_thread, request.auth, thread_id)
+    changes = await checked_changes(body)
+    return await in_database(threads.change, request.auth, thread_id, changes)
+
+
+@router.api_operation(
+    ["PUT", "PATCH"], "/threads/{int:thread_id}/update-title/", response=schemas.StatusOut
+)
+@rate_limit("write")
+def update_title(request: UserRequest, thread_id: int, body: schemas.NewTitle) -> dict[str, str]:
+    """Give a thread a title."""
+    changes = schemas.ThreadSettings(title=body.title).changes()
+    threads.change(request.auth, thread_id, changes)
+    return {"status": "Title updated successfully"}
+
+
+@router.delete("/threads/{int:thread_id}/delete/", response=schemas.StatusOut)
+@rate_limit("write")
+def delete_thread(request: UserRequest, thread_id: int) -> dict[str, str]:
+    """Delete a thread with its messages."""
+    if not threads.delete(request.auth.threads.filter(pk=thread_id)):
+        raise NotFound
+    return {"status": "Thread deleted successfully"}
+
+
+@router.get("/threads/{int:thread_id}/messages/", response=schemas.MessagesOut)
+@rate_limit("read")
+def list_messages(
+    request: UserRequest, thread_id: int, page: Query[schemas.MessagesPage]
+) -> dict[str, Any]:
+    """List a thread's messages, oldest first; the first page has the newest of them."""
+    thread = statements.get_thread(request.auth, thread_id)
+    messages = Message.objects.filter(thread=thread)
+    interrupt_orphans(messages)
+    if page.cursor:
+        messages = messages.filter(pk__lt=paging.decode(page.cursor, thread)[0])
+    newest, older = paging.page(
+        messages.order_by("-pk")[: page.limit + 1],
+        page.limit,
+        thread,
+        lambda message: (message.pk,),
+    )
+    return {"messages": newest[::-1], "next": older}
+
+
+@router.get("/models/", response=schemas.ModelsOut)
+@rate_limit("read")
+async def list_models(request: UserRequest) -> dict[str, Any]:
+    """List the models to choose from."""
+    return {"models": await client.models(), "default": client.full_name(settings.OLLAMA_MODEL)}
+
+
+async def checked_changes(body: schemas.ThreadSettings) -> dict[str, Any]:
+    """Return the fields of a thread that the body sets. Raises `UnknownModel`."""
+    if body.model:
+        await client.require_model(body.model)
+    return body.changes()

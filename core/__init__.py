@@ -1,0 +1,1 @@
+"""What every app may use; imports none of them."""
