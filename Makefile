@@ -30,6 +30,7 @@ lint: python ## run the linters and the type checker
 	@$(SET_UP) tools
 	@exec .venv/bin/python -m ruff check .
 	@exec .venv/bin/python -m ruff format --check .
+	@exec .venv/bin/lint-imports
 	@exec .venv/bin/python -m mypy .
 	@exec .venv/bin/python -m mypy examples/*.py
 	@exec .venv/bin/python -m bandit -q -c pyproject.toml -r .
