@@ -300,6 +300,9 @@ CHAT_SYSTEM_PROMPT: str = read(
 CHAT_CONTEXT_WINDOW_MAX: int = read(
     env.int, "CHAT_CONTEXT_WINDOW_MAX", 8192, validate=validate.Range(min=512)
 )
+CHAT_REPLY_TOKENS_MAX: int = read(
+    env.int, "CHAT_REPLY_TOKENS_MAX", 2048, validate=validate.Range(min=1)
+)
 CHAT_TITLES: str = read(
     env.str, "CHAT_TITLES", "first-words", validate=validate.OneOf(["first-words", "model"])
 )

@@ -56,11 +56,15 @@ class ChatMessage(TypedDict):
 
 
 class Stats(NamedTuple):
-    """What Ollama reports of a reply at its end; durations in milliseconds."""
+    """What Ollama reports of a reply at its end; durations in milliseconds.
+
+    `finish_reason` is "length" where the window or `num_predict` cut the reply, else "stop".
+    """
 
     prompt_tokens: int
     completion_tokens: int
     duration_ms: int
+    finish_reason: str
 
 
 @asynccontextmanager
@@ -136,6 +140,7 @@ async def chat(
                     count_or_zero(part.prompt_eval_count),
                     count_or_zero(part.eval_count),
                     count_or_zero((part.total_duration or 0) // NANOSECONDS_IN_A_MILLISECOND),
+                    "length" if part.done_reason == "length" else "stop",
                 )
     raise ModelUnavailable("The model server ended in the middle of the reply.")
 

@@ -16,6 +16,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
 from math import ceil
+from typing import Any
+
+from django.conf import settings
 
 from chat.models import Message, Thread
 from chat.ollama.client import ChatMessage
@@ -34,12 +37,14 @@ class Prompt:
     """The prompt of one reply.
 
     `start` is the id of the first message after the system prompt, None where that is the new one.
-    `tokens` is the size of the prompt: estimated for what no reply has counted yet.
+    `tokens` is the size of the prompt: estimated for what no reply has counted yet. It fits in
+    `num_ctx`, the thread's window; `model_window` is the one for which Ollama loads the model.
     """
 
     messages: list[ChatMessage]
     start: int | None
     num_ctx: int
+    model_window: int
     tokens: int
     turns_kept: int
     turns_dropped: int
@@ -81,10 +86,23 @@ def plan(thread: Thread, path: Sequence[Message], text: str, window: int) -> Pro
         messages,
         start=kept[0].question.pk if kept else None,
         num_ctx=num_ctx,
+        model_window=window,
         tokens=tokens,
         turns_kept=len(kept),
         turns_dropped=len(turns_of(path)) - len(kept),
     )
+
+
+def options_for(thread: Thread, prompt: Prompt) -> dict[str, Any]:
+    """Return the options of the call that sends a thread's prompt.
+
+    Ollama loads a model anew for another `num_ctx`, so all calls have the model's: the thread's
+    bounds its prompts only. A reply that the thread does not limit may have
+    `CHAT_REPLY_TOKENS_MAX` tokens, or as many as there is room for.
+    """
+    room = max(1, prompt.model_window - prompt.tokens)
+    limit = min(settings.CHAT_REPLY_TOKENS_MAX, room)
+    return {"num_predict": limit, **thread.options, "num_ctx": prompt.model_window}
 
 
 def limits(thread: Thread, window: int) -> tuple[int, int]:

@@ -20,6 +20,7 @@ from django.utils import timezone
 from chat.models import MessageStatus
 from chat.ollama import client
 from chat.ollama.errors import ModelError, ModelUnavailable
+from chat.prompt.window import options_for
 from chat.replies import store
 from chat.replies.events import Cursor, Event, KeepAlive, Start, last_event
 from chat.replies.store import Outcome, RowState, StartedReply
@@ -63,7 +64,7 @@ class LiveReply:
         self._waking: asyncio.TimerHandle | None = None
         self._cut_short: MessageStatus | None = None
         self.loop = asyncio.get_running_loop()
-        options = {**started.thread.options, "num_ctx": started.prompt.num_ctx}
+        options = options_for(started.thread, started.prompt)
         call = client.chat(started.reply.model, started.prompt.messages, options, self._add)
         # Two tasks, so that it is the call alone that gets cancelled.
         self._call = self.loop.create_task(call)

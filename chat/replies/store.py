@@ -181,7 +181,7 @@ def save_outcome(started: StartedReply, text: str, thinking: str, outcome: Outco
     reply.content, reply.thinking, reply.first_token_ms = text, thinking, outcome.first_token_ms
     reply.error_code = outcome.error.code if outcome.error else ""
     if outcome.stats:
-        reply.prompt_tokens, reply.completion_tokens, reply.duration_ms = outcome.stats
+        reply.prompt_tokens, reply.completion_tokens, reply.duration_ms, _ = outcome.stats
 
     # Where Ollama's report is missing, because the reply was cut short, the prompt's estimate
     # counts, and a token for each piece that came.

@@ -98,7 +98,7 @@ def fits(reply: LiveReply) -> bool:
         size = prompt.tokens + estimate(reply.text)
     else:
         size = row.prompt_tokens + row.completion_tokens
-    return size + estimate(QUESTION) + TITLE_TOKENS <= prompt.num_ctx
+    return size + estimate(QUESTION) + TITLE_TOKENS <= prompt.model_window
 
 
 async def ask(reply: LiveReply) -> tuple[str, Stats]:
@@ -113,7 +113,7 @@ async def ask(reply: LiveReply) -> tuple[str, Stats]:
     stats = await client.chat(
         reply.started.reply.model,
         messages,
-        {"num_ctx": prompt.num_ctx, "num_predict": TITLE_TOKENS},
+        {"num_ctx": prompt.model_window, "num_predict": TITLE_TOKENS},
         lambda text, thinking: pieces.append(text),
         think=False,
     )

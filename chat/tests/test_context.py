@@ -16,7 +16,7 @@ from conftest import StartServer
 from core.errors import ApiError
 from testing.accounts import error_of
 from testing.people import Caller
-from testing.reading import NDJSON, events_of, sending
+from testing.reading import NDJSON, events_of, reply_of, sending
 from testing.scripted_ollama import Script, ScriptedOllama, count_tokens
 
 WINDOW = 1024
@@ -367,12 +367,35 @@ def test_the_start_event_and_the_message_tell_what_the_model_saw(
     assert 0 < message["tokens"] <= start["tokens"] <= 384
 
 
-def test_ollama_is_told_the_window(ann: Caller, ollama: ScriptedOllama) -> None:
+def test_all_calls_to_a_model_ask_for_the_same_window(ann: Caller, ollama: ScriptedOllama) -> None:
     ann.say(ann.thread())
     ann.say(ann.thread(model="tiny"))
     ann.say(ann.thread(options={"num_ctx": 1000}))
 
-    assert [chat.options["num_ctx"] for chat in ollama.chats] == [8192, 2048, 1000]
+    assert [chat.options["num_ctx"] for chat in ollama.chats] == [8192, 2048, 8192]
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"), [({}, 2048), ({"num_predict": 100}, 100), ({"num_ctx": 600}, 2048)]
+)
+def test_a_reply_has_a_limit(
+    ann: Caller, ollama: ScriptedOllama, options: dict[str, int], expected: int
+) -> None:
+    ann.say(ann.thread(options=options))
+
+    assert ollama.chats[-1].options["num_predict"] == expected
+
+
+def test_a_replys_limit_is_the_room_that_the_prompt_leaves(
+    ann: Caller, ollama: ScriptedOllama
+) -> None:
+    thread = ann.thread(model="tiny")
+
+    ann.say(thread, "word " * 500)
+
+    limit = ollama.chats[-1].options["num_predict"]
+    assert limit == 2048 - (reply_of(thread).context_tokens or 0)
+    assert 700 < limit < 1500
 
 
 def test_the_starting_point_outlives_the_server(
