@@ -15,6 +15,6 @@ def get_user_of_session(session_key: str) -> User | None:
         "SELECT u.*, s.session_data FROM accounts_session s"
         " JOIN accounts_user u ON u.id = s.user_id"
         " WHERE s.session_key = %s AND s.expire_date > %s",
-        [session_key, sql.stored(timezone.now())],
+        [session_key, sql.to_database(timezone.now())],
     )
     return next(iter(users), None)

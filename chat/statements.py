@@ -34,7 +34,7 @@ def page_of_threads(user: User, limit: int, cursor: str) -> tuple[Sequence[Threa
     if cursor:
         updated_at, pk = paging.decode(cursor, user)
         before = "AND (updated_at, id) < (%s, %s)"
-        parameters[1:1] = sql.stored(datetime.fromisoformat(updated_at)), pk
+        parameters[1:1] = sql.to_database(datetime.fromisoformat(updated_at)), pk
     threads = Thread.objects.raw(
         "SELECT id, title, model, created_at, updated_at FROM chat_thread"  # noqa: S608  # nosec B608
         f" WHERE user_id = %s {before} ORDER BY updated_at DESC, id DESC LIMIT %s",

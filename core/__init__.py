@@ -1,1 +1,1 @@
-"""What every app may use; imports none of them."""
+"""What every app may use. It imports none of them."""

@@ -1,7 +1,7 @@
-"""The audit log: what was done with whose account, by whom and from where.
+"""The audit log: what was done to whose account, by whom and from where.
 
-One JSON object a line, through the logger "audit". People are named by their ids alone: what
-somebody types in the place of a name may be a password. No secret and no message ever comes here.
+Each line is one JSON object, sent to the logger "audit". Users appear by id only: what somebody
+types into a name field may be a password. No secret and no message is ever written here.
 """
 
 import json
@@ -18,32 +18,32 @@ logger = logging.getLogger("audit")
 
 
 def record(event: str, user_id: int | None, **details: int | str) -> None:
-    """Write one line: `event` happened to the account of that id, None where there is none.
+    """Write one line: `event` happened to the account with this id, None if there is no account.
 
-    `by` is the id of who asked for it, null for somebody who is not logged in; it and `address` are
-    null too for what a command line did. Blocks, and may read the database.
+    `by` is the id of the user who made the request, null when they are not logged in. `by` and
+    `address` are null for what is done on the command line. Blocks, and may read the database.
     """
     request = current_request.get()
     line = {
         "time": timezone.now().isoformat(timespec="milliseconds"),
         "event": event,
         "user": user_id,
-        "by": who_asks(request) if request else None,
-        "address": address_of(request) if request else None,
+        "by": caller_id(request) if request else None,
+        "address": caller_address(request) if request else None,
         "request_id": request_id(),
         **details,
     }
     logger.info(json.dumps(line))
 
 
-def who_asks(request: HttpRequest) -> int | None:
-    """Return the id of the request's user, known by a session or by a token."""
+def caller_id(request: HttpRequest) -> int | None:
+    """Return the id of the user who made the request, by session or by token."""
     user = getattr(request, "auth", None) or request.user
     return user.pk
 
 
-def address_of(request: HttpRequest) -> str | None:
-    """Return the client's address, or None where it cannot be read."""
+def caller_address(request: HttpRequest) -> str | None:
+    """Return the client's address, None where it cannot be read."""
     try:
         return client_address(request)
     except ApiError:

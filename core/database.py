@@ -1,4 +1,4 @@
-"""Asking the database off the event loop, leaving no connection in use."""
+"""Runs database work off the event loop and gives the connection back afterwards."""
 
 import asyncio
 from collections.abc import Callable
@@ -12,14 +12,14 @@ from django.db import close_old_connections
 P = ParamSpec("P")
 R = TypeVar("R")
 
-# For what belongs to no request; asgiref would do all of that in one thread. Heartbeats have a
-# thread of their own, since replies that wait for one seem to be dead.
+# For work that belongs to no request: asgiref would run all of it in a single thread. Heartbeats
+# have their own thread, because a reply whose heartbeat is late is taken for dead.
 writers = ThreadPoolExecutor(max_workers=4, thread_name_prefix="writer")
 heartbeats = ThreadPoolExecutor(max_workers=1, thread_name_prefix="heartbeat")
 
 
 async def in_database(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """Run a sync function of the database in the thread of the request under way."""
+    """Run a sync function that uses the database, in the current request's thread."""
     result: R = await _run_in_thread(function, *args, **kwargs)
     return result
 
@@ -27,7 +27,7 @@ async def in_database(function: Callable[P, R], *args: P.args, **kwargs: P.kwarg
 async def in_background(
     threads: Executor, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs
 ) -> R:
-    """Run a sync function of the database that belongs to no request."""
+    """Run a sync function that uses the database and belongs to no request."""
     run = partial(_run, function, *args, **kwargs)
     return await asyncio.get_running_loop().run_in_executor(threads, run)
 
@@ -40,4 +40,4 @@ def _run(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         close_old_connections()
 
 
-_run_in_thread: Any = sync_to_async(_run)  # once, since making one costs a fifth of a call
+_run_in_thread: Any = sync_to_async(_run)  # made once: making one costs a fifth of a call

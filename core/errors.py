@@ -1,7 +1,8 @@
-"""The errors that the code raises and the one JSON shape in which clients see them.
+"""The errors that the code raises, and the one JSON shape in which clients see them.
 
-Domain code raises an `ApiError`; `api.py` and `middleware.py` answer it. Nothing else makes an
-error response.
+Domain code raises an `ApiError`; `error_handlers.py` and `middleware.py` turn it into a response.
+Nothing else makes an error response. To add an error: a subclass with `status`, `code` and
+`message`, here or next to the code that raises it.
 """
 
 from collections.abc import Mapping
@@ -14,10 +15,10 @@ Fields = Mapping[str, list[str]]
 
 
 class ApiError(Exception):
-    """An answer from 400 up: one sentence for a person, a code for programs.
+    """An error response, status 400 or higher: one sentence for a person, a code for programs.
 
-    `fields` maps names of the request's fields to what is wrong with each; `headers` are sent
-    with the answer.
+    `fields` maps the names of the request's fields to what is wrong with each; `headers` are sent
+    with the response.
     """
 
     status = 400
@@ -44,7 +45,7 @@ class ApiError(Exception):
         return body
 
     def response(self) -> JsonResponse:
-        """Return the error as an HTTP answer."""
+        """Return the error as an HTTP response."""
         return JsonResponse(self.body(), status=self.status, headers=dict(self.headers))
 
 
@@ -70,7 +71,7 @@ class NotFound(ApiError):
 
 
 class MethodNotAllowed(ApiError):
-    status, code, message = 405, "method_not_allowed", "This address does not take that method."
+    status, code, message = 405, "method_not_allowed", "This address does not support that method."
 
 
 class TooLarge(ApiError):
@@ -88,12 +89,12 @@ class RateLimited(ApiError):
 
 class ServerError(ApiError):
     status, code = 500, "server_error"
-    message = "Something went wrong on the server: it has been logged."
+    message = "Something went wrong on the server. The error has been logged."
 
 
 class Unavailable(ApiError):
     status, code = 503, "unavailable"
-    message = "This cannot be done just now: try again in a moment."
+    message = "The service is unavailable at the moment: try again soon."
 
 
 BY_STATUS: dict[int, type[ApiError]] = {
@@ -113,8 +114,8 @@ BY_STATUS: dict[int, type[ApiError]] = {
 }
 
 
-def of_status(status: int) -> ApiError:
-    """Return the error for an HTTP status that somebody else's code has answered with."""
+def error_for_status(status: int) -> ApiError:
+    """Return the error for the HTTP status of a response that was made outside this project."""
     if status in BY_STATUS:
         return BY_STATUS[status]()
     error = ApiError(f"{HTTPStatus(status).phrase}.")

@@ -1,4 +1,4 @@
-"""Doing one thing at a time, in all processes that share a cache."""
+"""A lock shared by all processes that use the same cache."""
 
 import asyncio
 import time
@@ -11,19 +11,19 @@ POLL_SECONDS = 0.05
 
 
 @asynccontextmanager
-async def one_at_a_time(key: str, seconds: float) -> AsyncIterator[None]:
-    """Wait, for so many seconds at most, until nobody else is in here with the same key.
+async def cache_lock(key: str, seconds: float) -> AsyncIterator[None]:
+    """Hold the lock `key`, after waiting for at most so many seconds until it is free.
 
-    Where the cache is away, nobody waits.
+    The lock is advisory: the block runs without it after that time, or where the cache is away.
     """
     deadline = time.monotonic() + seconds
-    while not (is_mine := await cache.aadd(key, "held", seconds)):
-        # Neither stored nor there: the cache is away, or somebody has just left.
+    while not (is_held := await cache.aadd(key, "held", seconds)):
+        # Neither stored nor there: the cache is away, or the lock has just been released.
         if await cache.aget(key) is None or time.monotonic() > deadline:
             break
         await asyncio.sleep(POLL_SECONDS)
     try:
         yield
     finally:
-        if is_mine:
+        if is_held:
             await cache.adelete(key)

@@ -1,7 +1,7 @@
-"""Which request a line of the log is about.
+"""Links each line of the log to the request that it is about.
 
-The request under way is known to all that runs for it, in whatever thread; a reply in the making
-belongs to none.
+The current request is known to everything that runs on its behalf, in whatever thread. A reply
+that is being written belongs to no request.
 """
 
 import logging
@@ -13,21 +13,21 @@ current_request: ContextVar[HttpRequest | None] = ContextVar("current_request", 
 
 
 def request_id() -> str:
-    """Return the id of the request under way, or "-"."""
+    """Return the id of the current request, "-" outside one."""
     return getattr(current_request.get(), "id", "-")
 
 
-class RequestId(logging.Filter):
-    """Gives each line its request's id, as `request_id`."""
+class RequestIdFilter(logging.Filter):
+    """Adds `request_id` to each record. Drops none."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Add the id; no line is held back."""
+        """Add the id and let the record pass."""
         record.request_id = request_id()
         return True
 
 
-class Lines(logging.Formatter):
-    """Indents all lines of an entry but the first, so that no text in it passes for an entry."""
+class IndentingFormatter(logging.Formatter):
+    """Indents all lines of an entry but the first, so that no text in it can pass for an entry."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the entry."""

@@ -1,7 +1,7 @@
-"""Paging by key: a cursor names the last row that its reader has, not how many came before it.
+"""Keyset pagination: a cursor names the last row that the client has, not how many came before it.
 
-So a page costs the same however far back it is, and nothing comes twice when rows are added.
-Cursors are signed: what was not made here, for the same list, is not taken.
+So a page costs the same however far back it is, and no row comes twice when others are added.
+Cursors are signed: only one made here, for the same list, is accepted.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -16,7 +16,7 @@ Row = TypeVar("Row")
 
 
 def decode(cursor: str, owner: Model) -> list[Any]:
-    """Return the key that a cursor of `owner`'s list names. Raises `ApiError` (400)."""
+    """Return the key of the row that a cursor of `owner`'s list names. Raises `ApiError` (400)."""
     try:
         key: list[Any] = signing.loads(cursor, salt=_salt(owner))
     except signing.BadSignature:
@@ -28,9 +28,9 @@ def decode(cursor: str, owner: Model) -> list[Any]:
 def page(
     rows: Iterable[Row], limit: int, owner: Model, key: Callable[[Row], Sequence[str | int]]
 ) -> tuple[Sequence[Row], str | None]:
-    """Split off the row that only tells that there are more; return the page and the next cursor.
+    """Return the page, and the cursor of the next one or None.
 
-    `rows` are at most `limit` + 1 of `owner`'s list.
+    `rows` are up to `limit` + 1 of `owner`'s list: the extra row shows that there are more.
     """
     rows = list(rows)
     if len(rows) <= limit:

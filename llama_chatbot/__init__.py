@@ -1,1 +1,1 @@
-"""The project package: settings, URLs and what both apps need."""
+"""The project package: puts the apps together. Nothing imports it."""

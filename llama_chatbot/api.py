@@ -1,4 +1,4 @@
-"""The one NinjaAPI and its routes."""
+"""The NinjaAPI object and its routers."""
 
 from ninja import NinjaAPI
 from ninja.operation import Operation
@@ -14,7 +14,7 @@ from llama_chatbot.health import router as health_router
 
 
 class Api(NinjaAPI):
-    """Names each call in the OpenAPI document after its app, whichever file of it has the view."""
+    """Names each operation in the OpenAPI document after its app, whichever module has the view."""
 
     def get_openapi_operation_id(self, operation: Operation) -> str:
         """Return a name such as `chat_views_create_thread`."""

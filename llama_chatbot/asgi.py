@@ -1,8 +1,7 @@
-"""The ASGI application: Django, with a limit on bodies, a few lasting threads, an orderly end.
+"""The ASGI application: Django with limited bodies, shared threads and an orderly shutdown.
 
-Django by itself reads every body to its end before it looks at the request, runs each request's
-database work in a thread and a connection of its own for as long as the answer lasts, and refuses
-lifespan events.
+Django on its own reads every body to the end before it looks at the request, gives each request a
+thread and a database connection until its response has ended, and rejects lifespan events.
 """
 
 import asyncio
@@ -30,13 +29,13 @@ from django.db import close_old_connections, reset_queries
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "llama_chatbot.settings")
 django_application = get_asgi_application()
 
-# Both would take a thread for each request. A connection is looked after when one ends, as well,
-# and queries are recorded under DEBUG only.
+# Both would take a thread for each request. Connections are also checked when a request ends, and
+# queries are recorded only under DEBUG.
 request_started.disconnect(close_old_connections)
 if not settings.DEBUG:
     request_started.disconnect(reset_queries)
 
-from chat.ollama import transport  # noqa: E402 - needs Django to be set up
+from chat.ollama import transport  # noqa: E402 - Django must be set up first
 from chat.replies import live  # noqa: E402
 from chat.replies.forms.text import StreamAborted  # noqa: E402
 
@@ -45,17 +44,17 @@ REQUEST_THREADS = 16
 
 
 async def application(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
-    """Serve one HTTP request, or the life of the process."""
+    """Serve one HTTP request, or the lifespan events of the process."""
     if scope["type"] == "lifespan":
         await serve_lifespan(receive, send)
     elif scope["type"] == "http":
         await serve_http(scope, receive, send)
 
 
-class RequestExecutors:
+class RequestThreads:
     """Threads for the requests' sync work, each with its database connection.
 
-    They are shared, since a request that streams has nothing to do for its thread any more.
+    Requests share them: once a response streams, it hardly needs its thread any more.
     """
 
     def __init__(self, number: int) -> None:
@@ -64,18 +63,18 @@ class RequestExecutors:
             for _ in range(number)
         }
 
-    def take(self) -> Executor:
-        """Return the one with the fewest requests that have not begun to answer."""
+    def acquire(self) -> Executor:
+        """Return the thread with the fewest requests that have not begun their response."""
         executor = min(self.load, key=self.load.__getitem__)
         self.load[executor] += 1
         return executor
 
-    def give_back(self, executor: Executor) -> None:
-        """Note that a request has begun its answer."""
+    def release(self, executor: Executor) -> None:
+        """Count one request less for a thread: its response has begun."""
         self.load[executor] -= 1
 
 
-executors = RequestExecutors(REQUEST_THREADS)
+threads = RequestThreads(REQUEST_THREADS)
 
 
 async def serve_http(
@@ -85,36 +84,37 @@ async def serve_http(
     body, is_too_large = await read_body(receive)
     if body is None:
         return
-    executor = executors.take()
-    has_answered = False
+    executor = threads.acquire()
+    is_released = False
 
-    def answered() -> None:
-        nonlocal has_answered
-        if not has_answered:
-            has_answered = True
-            executors.give_back(executor)
+    def release() -> None:
+        nonlocal is_released
+        if not is_released:
+            is_released = True
+            threads.release(executor)
 
-    async def send_noting(event: ASGISendEvent) -> None:
-        answered()
+    async def release_and_send(event: ASGISendEvent) -> None:
+        release()
         await send(event)
 
     try:
         async with ThreadSensitiveContext(executor=executor):
             await django_application(
                 {**scope, "body_too_large": is_too_large},
-                replay(body, receive),
-                send_noting,  # type: ignore[arg-type]
+                replay_body(body, receive),
+                release_and_send,  # type: ignore[arg-type]
             )
     except (StreamAborted, live.ServerShuttingDown):
-        pass  # returning without an end makes the server cut the connection
+        pass  # a response without an end makes the server cut the connection
     finally:
-        answered()
+        release()
 
 
 async def read_body(receive: ASGIReceiveCallable) -> tuple[bytes | None, bool]:
     """Return a request's body, and whether it has more than `MAX_BODY_BYTES`.
 
-    What is more is not read; None stands for a client that has gone.
+    The body of a request that is too large is empty; the rest is not read. It is None where the
+    client has disconnected.
     """
     chunks: list[bytes] = []
     size = 0
@@ -131,14 +131,14 @@ async def read_body(receive: ASGIReceiveCallable) -> tuple[bytes | None, bool]:
             return b"".join(chunks), False
 
 
-def replay(body: bytes, receive: ASGIReceiveCallable) -> ASGIReceiveCallable:
-    """Return a `receive` that gives the whole body first, then nothing until the client goes."""
-    has_given = False
+def replay_body(body: bytes, receive: ASGIReceiveCallable) -> ASGIReceiveCallable:
+    """Return a `receive` that returns the whole body first, then waits for the disconnect."""
+    is_sent = False
 
     async def receive_again() -> ASGIReceiveEvent:
-        nonlocal has_given
-        if not has_given:
-            has_given = True
+        nonlocal is_sent
+        if not is_sent:
+            is_sent = True
             return {"type": "http.request", "body": body, "more_body": False}
         while (event := await receive())["type"] == "http.request":
             pass  # the rest of a body that is too large
@@ -148,7 +148,7 @@ def replay(body: bytes, receive: ASGIReceiveCallable) -> ASGIReceiveCallable:
 
 
 async def serve_lifespan(receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
-    """Answer the server's lifespan events; end the live replies before the process ends."""
+    """Answer the server's lifespan events; end the live replies before the process exits."""
     await receive()
     drain_on_signals()
     await send({"type": "lifespan.startup.complete"})
@@ -159,19 +159,19 @@ async def serve_lifespan(receive: ASGIReceiveCallable, send: ASGISendCallable) -
 
 
 def drain_on_signals() -> None:
-    """Let the replies' time of grace begin with the signal that ends the server.
+    """Start the replies' grace period at the signal that ends the server.
 
-    The server itself waits for its connections first, and those wait for their replies.
+    The server would first wait for its connections, which wait for their replies.
     """
     if threading.current_thread() is not threading.main_thread():
-        return  # as under runserver, which ends at once
+        return  # as under runserver, which exits at once
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        server_handler = signal.getsignal(number)
+        previous = signal.getsignal(number)
 
-        def handle(signum: int, frame: FrameType | None, then: Any = server_handler) -> None:
+        def handler(signum: int, frame: FrameType | None, previous: Any = previous) -> None:
             loop.call_soon_threadsafe(live.registry.drain)
-            if callable(then):
-                then(signum, frame)
+            if callable(previous):
+                previous(signum, frame)
 
-        signal.signal(number, handle)
+        signal.signal(number, handler)

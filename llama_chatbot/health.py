@@ -1,4 +1,4 @@
-"""Whether the process lives, and whether what it stands on does."""
+"""Health checks: whether the process is alive, and whether it can serve."""
 
 import asyncio
 from collections.abc import Callable
@@ -21,7 +21,7 @@ CHECK_SECONDS = 3.0
 
 @router.api_operation(["GET", "HEAD"], "/live/")
 async def live(request: HttpRequest) -> dict[str, str]:
-    """Answer as long as the process serves requests."""
+    """Answer for as long as the process serves requests."""
     return {"status": "ok"}
 
 
@@ -29,18 +29,18 @@ async def live(request: HttpRequest) -> dict[str, str]:
     ["GET", "HEAD"], "/ready/", response={200: dict[str, str], 503: dict[str, str]}
 )
 async def ready(request: HttpRequest) -> Status[dict[str, str]]:
-    """Tell whether the database, the cache and Ollama answer, each `"ok"` or a reason."""
-    database, stored, ollama = await asyncio.gather(
-        in_time(sync_to_async(check_database, thread_sensitive=False)),
-        in_time(sync_to_async(check_cache, thread_sensitive=False)),
-        in_time(check_ollama),
+    """Return the state of the database, the cache and Ollama: each `"ok"` or a reason."""
+    database_state, cache_state, ollama_state = await asyncio.gather(
+        with_timeout(sync_to_async(check_database, thread_sensitive=False)),
+        with_timeout(sync_to_async(check_cache, thread_sensitive=False)),
+        with_timeout(check_ollama),
     )
-    state = {"database": database, "cache": stored, "ollama": ollama}
+    state = {"database": database_state, "cache": cache_state, "ollama": ollama_state}
     return Status(200 if set(state.values()) == {"ok"} else 503, state)
 
 
-async def in_time(check: Callable[[], Any]) -> str:
-    """Return what a check says, or that it took too long."""
+async def with_timeout(check: Callable[[], Any]) -> str:
+    """Return the result of a check, or that it timed out."""
     try:
         async with asyncio.timeout(CHECK_SECONDS):
             return str(await check())
@@ -49,7 +49,7 @@ async def in_time(check: Callable[[], Any]) -> str:
 
 
 def check_database() -> str:
-    """Ask the database for nothing."""
+    """Run an empty query."""
     try:
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")
@@ -61,7 +61,7 @@ def check_database() -> str:
 
 
 def check_cache() -> str:
-    """Store something and read it again."""
+    """Store a value and read it back."""
     key = f"health-{uuid4()}"
     cache.set(key, "ok", 5)
     return str(cache.get(key, "does not answer"))

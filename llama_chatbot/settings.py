@@ -1,6 +1,6 @@
-"""Every setting, read from the environment or from the file `.env` beside `manage.py`.
+"""Every setting, read from the environment or from the file `.env` next to `manage.py`.
 
-The environment wins over the file. A value that cannot be used stops the start with one line that
+The environment takes precedence over the file. An invalid value stops the start with one line that
 names its variable. README.md lists them all.
 """
 
@@ -24,24 +24,24 @@ POSITIVE = validate.Range(min=0, min_inclusive=False)
 
 
 def read(parse: Callable[..., Any], name: str, *args: Any, **kwargs: Any) -> Any:
-    """Read one variable; end the process with one line where its value cannot be used."""
+    """Return the parsed value of a variable; exit with one line where it is invalid."""
     try:
         return parse(name, *args, **kwargs)
     except EnvError as error:
         reason = str(error).removeprefix(f'Environment variable "{name}" invalid: ').strip("[]'\"")
         sys.exit(f"Cannot start, the setting {name} is wrong: {reason}")
-    except ValueError:  # its text may hold the value, which may be a secret
+    except ValueError:  # its text may contain the value, which may be a secret
         sys.exit(f"Cannot start, the setting {name} is wrong: it cannot be parsed")
 
 
 def rate(name: str, default: str) -> str:
-    """Read a rate such as `10/m`: so many calls in a second, minute, hour or day."""
+    """Read a rate such as `10/m`: a number of calls per second, minute, hour or day."""
     shape = validate.Regexp(r"^\d+/([1-9]\d*)?[smhd]$", error="it is not a rate such as 10/m")
     return str(read(env.str, f"RATE_LIMIT_{name.upper()}", default, validate=shape))
 
 
 def origin(value: str) -> str:
-    """Return a browser's exact origin, scheme and host with an optional port, or raise."""
+    """Return `value` if it is an origin as browsers send it: scheme, host and optional port."""
     parts = urlsplit(value)
     if parts.scheme not in ("http", "https") or value != f"{parts.scheme}://{parts.netloc}".lower():
         raise EnvError(f"{value!r} is not an origin such as https://chat.example.com")
@@ -49,13 +49,13 @@ def origin(value: str) -> str:
 
 
 def origins(name: str) -> list[str]:
-    """Read a comma-separated list of exact origins."""
+    """Read a comma-separated list of origins."""
     items: list[str] = env.list(name, [])
     return [origin(item.strip()) for item in items if item.strip()]
 
 
-def web_address(name: str, default: str) -> str:
-    """Read the address of an HTTP server, with or without its scheme, as Ollama accepts it."""
+def http_url(name: str, default: str) -> str:
+    """Read the address of an HTTP server, with or without the scheme, as Ollama accepts it."""
     value = env.str(name, default)
     parts = urlsplit(value if "://" in value else f"http://{value}")
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
@@ -63,17 +63,17 @@ def web_address(name: str, default: str) -> str:
     return value
 
 
-def mail_settings(name: str, default: str) -> dict[str, Any]:
-    """Read Django's settings for e-mail from one URL."""
+def email_settings(name: str, default: str) -> dict[str, Any]:
+    """Read Django's e-mail settings from one URL."""
     parsed: dict[str, Any] = env.dj_email_url(name, default)
-    if "EMAIL_BACKEND" not in parsed:  # its scheme means nothing
+    if "EMAIL_BACKEND" not in parsed:  # the scheme is unknown
         raise EnvError("it is not a URL such as submission://user:password@mail.example.com")
-    seconds = parsed["EMAIL_TIMEOUT"] or 10  # Django's own default is to wait for ever
+    seconds = parsed["EMAIL_TIMEOUT"] or 10  # Django's default is to wait for ever
     return {**parsed, "EMAIL_TIMEOUT": seconds}
 
 
-def reset_link(name: str) -> str:
-    """Read the front end's address for a new password, with `{uid}` and `{token}` in it."""
+def password_reset_url(name: str) -> str:
+    """Read the URL of the front end's password page, which contains `{uid}` and `{token}`."""
     value = env.str(name, "")
     parts = {part: f"<{part}>" for part in ("uid", "token")}
     try:
@@ -82,12 +82,12 @@ def reset_link(name: str) -> str:
     except (KeyError, IndexError, AttributeError):
         is_usable = False
     if not is_usable:
-        raise EnvError("it is not an address with {uid} and {token} in it")
+        raise EnvError("it is not an address that contains {uid} and {token}")
     return value
 
 
-def seconds_or_never(name: str, default: float) -> float | None:
-    """Read a number of seconds, 0 or more; None where the variable is set and empty."""
+def seconds_or_none(name: str, default: float) -> float | None:
+    """Read a number of seconds, 0 or more, as a float; None if the variable is set but empty."""
     if env.str(name, str(default)).strip() == "":
         return None
     return float(env.float(name, default, validate=validate.Range(min=0)))
@@ -107,7 +107,7 @@ FRONTEND_ORIGINS: list[str] = read(origins, "FRONTEND_ORIGINS")
 PORT: int = read(env.int, "PORT", 8000, validate=validate.Range(min=1, max=65535))
 
 INSTALLED_APPS = [
-    "llama_chatbot",  # for its commands: its `runserver` comes before Django's
+    "llama_chatbot",  # for its commands: its `runserver` takes precedence over Django's
     "accounts",
     "chat",
     "corsheaders",
@@ -126,23 +126,23 @@ MIDDLEWARE = [
     "core.middleware.JsonErrors",
     "core.middleware.RateLimitHeaders",
     "core.middleware.AllowedHosts",
-    "core.middleware.Security",
-    "core.middleware.StaticFiles",
+    "core.django_middleware.Security",
+    "core.django_middleware.StaticFiles",
     "corsheaders.middleware.CorsMiddleware",
     "core.middleware.BodyLimit",
     "core.middleware.CrossOriginProtection",
-    "core.middleware.Sessions",
-    "core.middleware.Csrf",
-    "core.middleware.Authentication",
-    "core.middleware.Messages",
-    "core.middleware.XFrameOptions",
+    "core.django_middleware.Sessions",
+    "core.django_middleware.Csrf",
+    "core.django_middleware.Authentication",
+    "core.django_middleware.Messages",
+    "core.django_middleware.XFrameOptions",
 ]
 
-# These three look for Django's own classes; ours are subclasses of them, whose work is tested.
+# These three look for Django's classes by name. Ours are subclasses, and covered by tests.
 SILENCED_SYSTEM_CHECKS = ["security.W001", "security.W002", "security.W003"]
 
-# A form of the admin names each user who was chosen, which may be more than Django's 1,000. How
-# much it holds in all is limited by the bytes of a body; SQLite takes 32,766 keys in one query.
+# An action in the admin sends the id of every selected user, which may be more than Django's 1,000.
+# The form as a whole is limited by the size of a body; SQLite takes 32,766 keys in one query.
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 30_000
 
 ROOT_URLCONF = "llama_chatbot.urls"
@@ -164,7 +164,7 @@ TEMPLATES = [
 ]
 
 STATIC_URL = "static/"
-WHITENOISE_USE_FINDERS = True  # so that no collectstatic is needed before the first start
+WHITENOISE_USE_FINDERS = True  # no collectstatic before the first start
 
 TIME_ZONE = "UTC"
 USE_TZ = True
@@ -177,7 +177,8 @@ DATABASES: dict[str, Any] = {
     "default": read(env.dj_db_url, "DATABASE_URL", f"sqlite:///{BASE_DIR / 'db.sqlite3'}")
 }
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
-    # Measured: no lock errors in 1,800 concurrent read-then-write transactions, 158 without.
+    # IMMEDIATE: none of 1,800 concurrent read-then-write transactions failed on a lock, against
+    # 158 without it.
     DATABASES["default"]["OPTIONS"] = {
         "transaction_mode": "IMMEDIATE",
         "timeout": 20,
@@ -187,8 +188,8 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     DATABASES["default"]["CONN_MAX_AGE"] = None
     DATABASES["default"]["TEST"] = {"NAME": f"{DATABASES['default']['NAME']}.test"}
 elif DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
-    # By themselves, calls wait 30 s for a PostgreSQL that is away, and after its return the pool
-    # waits as long again before it looks.
+    # By default a call waits 30 s while PostgreSQL is away, and the pool takes as long to notice
+    # that it is back.
     DATABASES["default"].setdefault("OPTIONS", {})["pool"] = {
         "min_size": 0,
         "max_size": 20,
@@ -203,14 +204,14 @@ else:
 IN_PROCESS_CACHE = "django.core.cache.backends.locmem.LocMemCache"
 CACHE_LOCATION: list[str] = read(env.list, "CACHE_LOCATION", [])
 if CACHE_LOCATION and find_spec("pylibmc") is None:
-    print("pylibmc is not installed: the in-process cache stands in for Memcached", file=sys.stderr)
+    print("pylibmc is not installed: using the in-process cache, not Memcached", file=sys.stderr)
     CACHE_LOCATION = []
 CACHES = {
     "default": {
         "BACKEND": read(
             env.str,
             "CACHE_BACKEND",
-            "core.cache.PooledPyLibMCCache" if CACHE_LOCATION else IN_PROCESS_CACHE,
+            "core.cache.MemcachedCache" if CACHE_LOCATION else IN_PROCESS_CACHE,
         ),
         "LOCATION": CACHE_LOCATION or "",
     }
@@ -241,7 +242,7 @@ AUTH_PASSWORD_VALIDATORS = [
     )
 ]
 PASSWORD_RESET_TIMEOUT = 60 * 60
-PASSWORD_RESET_URL: str = read(reset_link, "PASSWORD_RESET_URL")
+PASSWORD_RESET_URL: str = read(password_reset_url, "PASSWORD_RESET_URL")
 RECENT_LOGIN_SECONDS = 10 * 60
 
 SESSION_ENGINE = "accounts.sessions"
@@ -259,7 +260,7 @@ SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = not DEBUG
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 
-CORS_URLS_REGEX = r"^/(?!admin/)"  # no page of another site may read the admin
+CORS_URLS_REGEX = r"^/(?!admin/)"  # no other site's page may read the admin
 CORS_ALLOWED_ORIGINS = FRONTEND_ORIGINS
 CORS_ALLOW_CREDENTIALS = True
 CORS_ALLOW_HEADERS = ["accept", "authorization", "content-type", "idempotency-key", "last-event-id"]
@@ -274,12 +275,12 @@ CORS_EXPOSE_HEADERS = [
 
 # --- E-mail -------------------------------------------------------------------------------------
 
-vars().update(read(mail_settings, "EMAIL_URL", "console:"))
+vars().update(read(email_settings, "EMAIL_URL", "console:"))
 DEFAULT_FROM_EMAIL: str = read(env.str, "DEFAULT_FROM_EMAIL", "Llama Chatbot <noreply@localhost>")
 
 # --- Chat ---------------------------------------------------------------------------------------
 
-OLLAMA_HOST: str = read(web_address, "OLLAMA_HOST", "http://127.0.0.1:11434")
+OLLAMA_HOST: str = read(http_url, "OLLAMA_HOST", "http://127.0.0.1:11434")
 OLLAMA_MODEL: str = read(env.str, "OLLAMA_MODEL", "llama3.2", validate=validate.Length(min=1))
 OLLAMA_CONNECT_TIMEOUT_SECONDS: float = read(
     env.float, "OLLAMA_CONNECT_TIMEOUT_SECONDS", 3.0, validate=POSITIVE
@@ -308,7 +309,7 @@ CHAT_TITLES: str = read(
 )
 CHAT_DAILY_TOKENS: int = read(env.int, "CHAT_DAILY_TOKENS", 0, validate=validate.Range(min=0))
 CHAT_ABANDONED_REPLY_SECONDS: float | None = read(
-    seconds_or_never, "CHAT_ABANDONED_REPLY_SECONDS", 30.0
+    seconds_or_none, "CHAT_ABANDONED_REPLY_SECONDS", 30.0
 )
 CHAT_SHUTDOWN_GRACE_SECONDS: float = read(
     env.float, "CHAT_SHUTDOWN_GRACE_SECONDS", 5.0, validate=validate.Range(min=0)
@@ -322,13 +323,13 @@ LOGGING = {
     "disable_existing_loggers": False,
     "formatters": {
         "line": {
-            "()": "core.logs.Lines",
+            "()": "core.logs.IndentingFormatter",
             "format": "{asctime} {levelname} {name} {request_id}: {message}",
             "style": "{",
         },
         "bare": {"format": "{message}", "style": "{"},
     },
-    "filters": {"request_id": {"()": "core.logs.RequestId"}},
+    "filters": {"request_id": {"()": "core.logs.RequestIdFilter"}},
     "handlers": {
         "stderr": {
             "class": "logging.StreamHandler",
@@ -338,10 +339,10 @@ LOGGING = {
         "audit": {"class": "logging.StreamHandler", "formatter": "bare"},
     },
     "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
-    # Django's own handlers would say each line twice, or only to DEBUG's console.
+    # Django's own handlers would write each line twice, or only to the console under DEBUG.
     "loggers": {
         "django": {"handlers": [], "level": LOG_LEVEL, "propagate": True},
         "audit": {"handlers": ["audit"], "level": "INFO", "propagate": False},
-        "httpx": {"level": "WARNING"},  # a line for every call to Ollama
+        "httpx": {"level": "WARNING"},  # INFO is a line for every call to Ollama
     },
 }

@@ -1,4 +1,4 @@
-"""The two doors: the API, and the operator's admin."""
+"""The URLs: the API and the operator's admin."""
 
 from django.contrib import admin
 from django.urls import path
@@ -9,7 +9,7 @@ from llama_chatbot.api import api
 admin.site.site_header = admin.site.site_title = "Llama Chatbot"
 
 urlpatterns = [
-    # Before the admin's own view of that path, which cannot be given another form.
+    # Overrides the admin's own view of this path, whose form cannot be replaced.
     path("admin/password_change/", admin.site.admin_view(OwnPasswordView.as_view())),
     path("admin/", admin.site.urls),
     path("", api.urls),

@@ -8,7 +8,7 @@ from django.core.cache.backends.base import BaseCache
 
 from chat.ollama import client
 from conftest import StartServer
-from core.cache import PooledPyLibMCCache
+from core.cache import MemcachedCache
 from testing.accounts import error_of
 from testing.people import Caller
 from testing.processes import Memcached
@@ -20,7 +20,7 @@ URL = "/chat/models/"
 @pytest.fixture
 def cache(memcached: Memcached, ollama: ScriptedOllama) -> Iterator[BaseCache]:
     """The cache of the servers, that knows Ollama's models neither at first nor afterwards."""
-    cache = PooledPyLibMCCache(memcached.location, {})
+    cache = MemcachedCache(memcached.location, {})
     cache.delete(client.MODELS_CACHE_KEY)
     yield cache
     cache.delete(client.MODELS_CACHE_KEY)

@@ -19,7 +19,7 @@ from chat.replies.store import Draft, find_repeated
 from core import ratelimit
 from core.database import in_database
 from core.errors import ApiError
-from core.locks import one_at_a_time
+from core.locks import cache_lock
 from core.ratelimit import rate_limit
 
 router = Router(tags=["chat"])
@@ -81,7 +81,7 @@ async def send(request: UserRequest, thread_id: int, body: schemas.NewMessage) -
         return await send_draft(request, draft)
     # Whoever repeats it at the same moment is to find the reply, and not to be counted.
     name = sha256(key.encode()).hexdigest()
-    async with one_at_a_time(f"send:{request.auth.pk}:{name}", REPEATED_SEND_SECONDS):
+    async with cache_lock(f"send:{request.auth.pk}:{name}", REPEATED_SEND_SECONDS):
         return await send_draft(request, draft)
 
 

@@ -1,1 +1,1 @@
-"""What `make run` does: `bootstrap` makes the machine ready, `serve` runs the processes."""
+"""`make run`: `bootstrap` prepares the machine, `serve` runs the processes."""

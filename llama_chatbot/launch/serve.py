@@ -1,7 +1,7 @@
-"""The second half of `make run`: starts Memcached, the bundled model and the server, and ends them.
+"""The second half of `make run`: starts and stops Memcached, the bundled model and the server.
 
-An Ollama or a Memcached that the settings name and that runs already is used and left alone. What
-is started here listens on this machine only, and the server alone is told where.
+An Ollama or a Memcached that is already running, and that the settings name, is used and left
+alone. What is started here listens on localhost, and only the server is told on which port.
 """
 
 import asyncio
@@ -20,14 +20,14 @@ import ollama
 from dotenv import dotenv_values
 
 from llama_chatbot.launch import bootstrap
-from llama_chatbot.launch.bootstrap import ROOT, say
+from llama_chatbot.launch.bootstrap import ROOT, print_now
 
 BUNDLED_MODEL = "smollm2:135m"
-HTTP_QUESTION = b"GET /health/live/ HTTP/1.0\r\n\r\n"
-STOP_SECONDS = 60  # for a process to end by itself; the server lets its replies come to an end
+HTTP_PROBE = b"GET /health/live/ HTTP/1.0\r\n\r\n"
+STOP_SECONDS = 60  # for a process to exit; the server lets its replies finish
 
 READY = """\
-Llama Chatbot is ready on {address} with {model} and {cache}. Ctrl-C ends it. In another terminal:
+Llama Chatbot is ready on {address} with {model} and {cache}. Ctrl-C stops it. In another terminal:
   curl -H 'Content-Type: application/json' -d '{{"username":"ada","email":"ada@example.com",\
 "password":"lively-llama-42"}}' {address}/auth/register/
   curl -c cookies.txt -H 'Content-Type: application/json' -d '{{"username":"ada",\
@@ -38,15 +38,15 @@ Llama Chatbot is ready on {address} with {model} and {cache}. Ctrl-C ends it. In
 
 
 class Children:
-    """The processes started here, each in a group of its own, so that Ctrl-C reaches only us."""
+    """The child processes, each in its own process group, so Ctrl-C reaches only the parent."""
 
     def __init__(self, environment: dict[str, str]) -> None:
         self.environment = environment
         self._running: dict[str, Process] = {}
-        self._keepers: list[asyncio.Task[None]] = []
+        self._supervisors: list[asyncio.Task[None]] = []
 
     async def start(self, name: str, *command: str, stdout: int | None = None) -> Process:
-        """Start a process; the name says which one it takes the place of, and the order of ends."""
+        """Start a process. One of the same name, which has exited, is replaced."""
         process = await asyncio.create_subprocess_exec(
             *command,
             env=self.environment,
@@ -58,30 +58,33 @@ class Children:
         self._running[name] = process
         return process
 
-    async def start_and_keep(
-        self, name: str, command: Sequence[str], port: int, question: bytes
+    async def start_supervised(
+        self, name: str, command: Sequence[str], port: int, probe: bytes
     ) -> asyncio.Task[bool]:
-        """Start a process, and again whenever it dies; the task waits until it first answers."""
+        """Start a process and restart it whenever it dies.
+
+        The returned task waits until it first answers; its result is False where it never does.
+        """
         process = await self.start(name, *command, stdout=DEVNULL)
 
-        async def keep(process: Process) -> None:
-            while await answers(process, port, question):
+        async def supervise(process: Process) -> None:
+            while await wait_until_ready(process, port, probe):
                 code = await process.wait()
-                say(f"The {name} ended with code {code}, starting it again")
+                print_now(f"The {name} exited with code {code}, restarting it")
                 process = await self.start(name, *command, stdout=DEVNULL)
-            say(f"The {name} ended at its start, with code {process.returncode}: on without it")
+            print_now(f"The {name} failed to start: exit code {process.returncode}")
 
-        self._keepers.append(asyncio.create_task(keep(process)))
-        return asyncio.create_task(answers(process, port, question))
+        self._supervisors.append(asyncio.create_task(supervise(process)))
+        return asyncio.create_task(wait_until_ready(process, port, probe))
 
-    async def end(self) -> None:
-        """End all, the last started first; a second Ctrl-C no longer waits for anything."""
+    async def stop_all(self) -> None:
+        """Stop all processes, the last started first; a second Ctrl-C kills them at once."""
         loop = asyncio.get_running_loop()
-        for number in bootstrap.ending_signals():
+        for number in bootstrap.termination_signals():
             loop.add_signal_handler(number, self._signal_all, signal.SIGKILL)
-        hint = loop.call_later(2, say, "Letting replies come to an end, Ctrl-C again cuts them off")
-        for keeper in self._keepers:
-            keeper.cancel()
+        hint = loop.call_later(2, print_now, "Letting replies finish; Ctrl-C again cuts them off")
+        for supervisor in self._supervisors:
+            supervisor.cancel()
         for process in reversed(self._running.values()):
             self._signal(process, signal.SIGTERM)
             try:
@@ -102,22 +105,22 @@ class Children:
 
 
 def free_port() -> int:
-    """Return a port that nothing uses at this moment."""
+    """Return a port that is free at this moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
-async def answers(process: Process, port: int, question: bytes) -> bool:
-    """Wait until a process answers on its port, be it with an error; False when it ended instead.
+async def wait_until_ready(process: Process, port: int, probe: bytes) -> bool:
+    """Wait until a process answers on its port, even with an error; False if it exits instead.
 
-    That it listens is not enough: the bundled model does so while it still loads.
+    An open port is not enough: the bundled model listens while it is still loading.
     """
     while process.returncode is None:
         with suppress(OSError):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             try:
-                writer.write(question)
+                writer.write(probe)
                 if await reader.read(1):
                     return True
             finally:
@@ -126,10 +129,10 @@ async def answers(process: Process, port: int, question: bytes) -> bool:
     return False
 
 
-def models_of(host: str) -> list[str] | None:
-    """Return the models of the Ollama at this address; None when none answers there."""
+def list_models(host: str) -> list[str] | None:
+    """Return the models of the Ollama at this address; None if none answers."""
     try:
-        # With a transport of its own it goes through no proxy, as the server's client does not.
+        # With its own transport it ignores proxy settings, as the server's client does.
         answer = ollama.Client(host, timeout=3, transport=httpx.HTTPTransport()).list()
     except (ConnectionError, ValueError, ollama.ResponseError, httpx.HTTPError, httpx.InvalidURL):
         return None
@@ -139,42 +142,44 @@ def models_of(host: str) -> list[str] | None:
 async def use_model(
     children: Children, settings: Mapping[str, str]
 ) -> tuple[str, asyncio.Task[bool] | None]:
-    """Use the Ollama that answers, else start the bundled model.
+    """Use the Ollama that answers, or else start the bundled model.
 
-    Return the model in words, and for the bundled one, which loads for seconds, what waits for it.
+    Return a description of the model, and the task that waits for the bundled one to load.
     """
     host = settings.get("OLLAMA_HOST") or "http://127.0.0.1:11434"
     name = settings.get("OLLAMA_MODEL") or "llama3.2"
-    models = await asyncio.to_thread(models_of, host)
+    models = await asyncio.to_thread(list_models, host)
     if models is not None:
         if name not in models and f"{name}:latest" not in models:
-            say(
-                f"Ollama at {host} has no {name} yet, to get it type:"
+            print_now(
+                f"Ollama at {host} has no {name} yet. To get it, type:"
                 f" .venv/bin/python manage.py pullmodel {name}"
             )
         return f"{name} from {host}", None
-    say(f"No Ollama answers at {host}: using the bundled model, a small one")
+    print_now(f"No Ollama answers at {host}: using the small bundled model")
     install = await children.start("installation", sys.executable, bootstrap.__file__, "model")
     if await install.wait():
-        say("On without a model: until an Ollama is there, chats are answered with an error")
+        print_now("Going on without a model: chats get an error until an Ollama answers")
         return "no model", None
     port = free_port()
     children.environment["OLLAMA_HOST"] = f"http://127.0.0.1:{port}"
     children.environment["OLLAMA_MODEL"] = BUNDLED_MODEL
     command = [sys.executable, "-m", "local_model", "--port", str(port)]
-    loading = await children.start_and_keep("bundled model", command, port, HTTP_QUESTION)
+    loading = await children.start_supervised("bundled model", command, port, HTTP_PROBE)
     return f"the bundled {BUNDLED_MODEL}", loading
 
 
 async def use_cache(children: Children, settings: Mapping[str, str]) -> str:
-    """Use the Memcached that is set, else start one where it can be; return the cache in words."""
+    """Use the configured Memcached, or else start one if possible; return a description of it."""
     if settings.get("CACHE_BACKEND"):
         return settings["CACHE_BACKEND"]
     location = settings.get("CACHE_LOCATION")
     program = shutil.which("memcached")
     if not has_pylibmc():
         if location:
-            say("CACHE_LOCATION is set, but pylibmc is not installed: the cache is in-process")
+            print_now(
+                "CACHE_LOCATION is set, but pylibmc is not installed: the cache is in-process"
+            )
             children.environment["CACHE_LOCATION"] = ""
         return "the in-process cache"
     if location:
@@ -185,8 +190,8 @@ async def use_cache(children: Children, settings: Mapping[str, str]) -> str:
     address = f"127.0.0.1:{port}"
     command = [program, "-l", "127.0.0.1", "-p", str(port), "-U", "0"]
     if os.geteuid() == 0:
-        command += ["-u", "nobody"]  # it refuses to be root
-    starting = await children.start_and_keep("Memcached", command, port, b"version\r\n")
+        command += ["-u", "nobody"]  # it refuses to run as root
+    starting = await children.start_supervised("Memcached", command, port, b"version\r\n")
     if not await starting:
         return "the in-process cache"
     children.environment["CACHE_LOCATION"] = address
@@ -194,7 +199,7 @@ async def use_cache(children: Children, settings: Mapping[str, str]) -> str:
 
 
 def has_pylibmc() -> bool:
-    """Tell whether Memcached's client can be imported, its C library included."""
+    """Return whether Memcached's client can be imported, including its C library."""
     try:
         importlib.import_module("pylibmc")
     except ImportError:
@@ -203,45 +208,45 @@ def has_pylibmc() -> bool:
 
 
 async def serve(children: Children, settings: Mapping[str, str], port: int) -> int:
-    """Run the server, with what it needs beside it, until it ends; return its exit code."""
+    """Run the server and what it needs until the server exits; return its exit code."""
     cache = await use_cache(children, settings)
     migrate = await children.start("migration", sys.executable, "manage.py", "migrate", "-v0")
-    if code := await migrate.wait():  # settings that cannot be used end here, with their line
+    if code := await migrate.wait():  # an invalid setting ends here, with its one line
         return code
     model, loading = await use_model(children, settings)
     command = [sys.executable, "-m", "uvicorn", "llama_chatbot.asgi:application"]
     command += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     command += ["--log-level", "warning"]
     server = await children.start("server", *command)
-    if await answers(server, port, HTTP_QUESTION):
+    if await wait_until_ready(server, port, HTTP_PROBE):
         if loading and not await loading:
             model = "no model"
-        say(READY.format(address=f"http://127.0.0.1:{port}", model=model, cache=cache))
+        print_now(READY.format(address=f"http://127.0.0.1:{port}", model=model, cache=cache))
     code = await server.wait()
-    say(f"The server ended with code {code}")
+    print_now(f"The server exited with code {code}")
     return code if code >= 0 else 128 - code
 
 
 async def run(settings: Mapping[str, str], port: int) -> int:
-    """Serve until the server ends or a signal comes, then end all; return the exit code."""
+    """Serve until the server exits or a signal arrives, then stop all; return the exit code."""
     environment = dict(os.environ)
-    if "FORWARDED_ALLOW_IPS" in settings:  # uvicorn's own, it does not read the settings file
+    if "FORWARDED_ALLOW_IPS" in settings:  # uvicorn reads it, and not from the settings file
         environment["FORWARDED_ALLOW_IPS"] = settings["FORWARDED_ALLOW_IPS"]
     children = Children(environment)
     work = asyncio.create_task(serve(children, settings, port))
-    for number in bootstrap.ending_signals():
+    for number in bootstrap.termination_signals():
         asyncio.get_running_loop().add_signal_handler(number, work.cancel)
     try:
         return await work
     except asyncio.CancelledError:
         return 0
     finally:
-        await children.end()
+        await children.stop_all()
 
 
 def main() -> int:
-    """Read the settings as Django does, the environment before the file, and serve."""
+    """Read the settings as Django does, the environment taking precedence, and serve."""
     path = bootstrap.env_file()
     values = dotenv_values(path) if path else {}
     settings = {name: value for name, value in values.items() if value is not None} | os.environ
-    return asyncio.run(run(settings, bootstrap.usable_port(settings.get("PORT"))))
+    return asyncio.run(run(settings, bootstrap.available_port(settings.get("PORT"))))

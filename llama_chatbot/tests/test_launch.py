@@ -342,25 +342,25 @@ def test_an_interrupted_installation_leaves_a_venv_that_is_made_anew(
         raise KeyboardInterrupt
 
     write_venv(clone)
-    assert bootstrap.venv_works()
+    assert bootstrap.venv_is_usable()
     monkeypatch.setattr(bootstrap, "pip_install", interrupted)
     with pytest.raises(KeyboardInterrupt):
         bootstrap.install("requirements.txt")
-    assert not bootstrap.venv_works()
+    assert not bootstrap.venv_is_usable()
 
 
 def test_a_venv_whose_python_is_gone_or_another_is_made_anew(
     bootstrap: ModuleType, clone: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_venv(clone)
-    assert bootstrap.venv_works()
+    assert bootstrap.venv_is_usable()
     with monkeypatch.context() as patch:
         patch.setattr(sys.implementation, "cache_tag", "cpython-399")
-        assert not bootstrap.venv_works()
+        assert not bootstrap.venv_is_usable()
     program = clone / ".venv" / "bin" / "python"
     program.unlink()
     program.symlink_to("/nowhere/python3")
-    assert not bootstrap.venv_works()
+    assert not bootstrap.venv_is_usable()
 
 
 # --- .env ---------------------------------------------------------------------------------------
@@ -587,7 +587,7 @@ def test_a_memcached_that_dies_is_started_again(
     launched = launch(OLLAMA_HOST=ollama.url)
     launched.wait_until_ready()
     os.kill(launched.child("memcached -l"), signal.SIGKILL)
-    launched.wait_for("The Memcached ended with code -9, starting it again\n")
+    launched.wait_for("The Memcached exited with code -9, restarting it\n")
     wait_until(lambda: any("memcached -l" in line for line in launched.children.values()))
     assert launched.end() == 0
 
@@ -646,7 +646,7 @@ def test_the_death_of_the_server_ends_all_with_its_exit_code(
     family = launched.children
     os.kill(launched.child("uvicorn"), signal.SIGKILL)
     assert launched.process.wait(30) == 128 + signal.SIGKILL
-    assert launched.said.endswith("The server ended with code -9\n")
+    assert launched.said.endswith("The server exited with code -9\n")
     assert not family.keys() & processes().keys()
 
 
@@ -666,8 +666,8 @@ def test_where_no_ollama_answers_the_bundled_model_does_and_is_kept_running(
     nobody = f"http://127.0.0.1:{free_port()}"
     launched = launch(OLLAMA_HOST=nobody)
     assert "with the bundled smollm2:135m and" in launched.wait_until_ready()
-    assert f"No Ollama answers at {nobody}: using the bundled model" in launched.said
+    assert f"No Ollama answers at {nobody}: using the small bundled model" in launched.said
     os.kill(launched.child("local_model"), signal.SIGKILL)
-    launched.wait_for("The bundled model ended with code -9, starting it again\n")
+    launched.wait_for("The bundled model exited with code -9, restarting it\n")
     wait_until(lambda: any("local_model" in line for line in launched.children.values()))
     assert launched.end() == 0

@@ -1,4 +1,4 @@
-"""`manage.py runserver`: Django's, with its reloading and checks, over uvicorn.
+"""`manage.py runserver`: Django's command, with its reloader and checks, on top of uvicorn.
 
 Django's own serves WSGI, which would send a streamed reply in one piece at its end.
 """
@@ -29,6 +29,6 @@ class Command(DjangoCommand):
         try:
             server.run()
         except SystemExit:
-            os._exit(1)  # under the reloader this is a thread, whose end would end nothing
+            os._exit(1)  # under the reloader this runs in a thread, which sys.exit would not leave
         if options["shutdown_message"]:
             self.stdout.write(options["shutdown_message"])

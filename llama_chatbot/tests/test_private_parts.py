@@ -1,0 +1,57 @@
+"""The private parts of dependencies that are in use, all in `chat/ollama/transport.py`.
+
+Each test fails with the docstring that says what breaks and what to do, once an upgrade of the
+dependency has removed or replaced the part.
+"""
+
+import inspect
+from collections.abc import AsyncIterator
+
+import pytest
+from pytest_django import Settings
+
+from chat.ollama import transport
+from testing.scripted_ollama import Script, ScriptedOllama
+
+LINE_SEPARATORS = "\u0085\u2028\u2029\v\f\r"  # in Unicode, and not in JSON lines
+
+
+@pytest.fixture
+async def client(ollama: ScriptedOllama, settings: Settings) -> AsyncIterator[transport.Client]:
+    settings.OLLAMA_HOST = ollama.url
+    yield transport.client()
+    await transport.close()
+
+
+def reason(function: object) -> str:
+    return inspect.getdoc(function) or ""
+
+
+async def test_a_chat_is_sent_by_the_method_request_of_ollamas_client(
+    client: transport.Client, ollama: ScriptedOllama
+) -> None:
+    parts = await client.chat("tiny", [{"role": "user", "content": "Hi"}], stream=True)
+    async for _ in parts:
+        pass
+
+    body = ollama.chats[0].body
+    assert (body.get("truncate"), body.get("shift")) == (False, False), reason(client._request)
+
+
+async def test_ollamas_client_keeps_an_httpx_client(client: transport.Client) -> None:
+    assert hasattr(client, "_client"), reason(client.version)
+    assert await client.version(), reason(client.version)
+
+
+async def test_ollamas_client_reads_a_stream_by_aiter_lines(
+    client: transport.Client, ollama: ScriptedOllama
+) -> None:
+    ollama.script = Script([f"a{LINE_SEPARATORS}b"])
+
+    try:
+        parts = await client.chat("tiny", [{"role": "user", "content": "Hi"}], stream=True)
+        text = "".join([part.message.content or "" async for part in parts])
+    except ValueError:  # half a line is no JSON
+        text = ""
+
+    assert text == f"a{LINE_SEPARATORS}b", reason(transport.split_at_newlines)
