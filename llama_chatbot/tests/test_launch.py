@@ -620,7 +620,7 @@ def test_a_model_that_ollama_lacks_is_named_with_the_command_that_pulls_it(
     launched = launch(OLLAMA_HOST=ollama.url, OLLAMA_MODEL="absent:1b")
     launched.wait_until_ready()
     assert (
-        f"Ollama at {ollama.url} has no absent:1b yet, to get it type:"
+        f"Ollama at {ollama.url} has no absent:1b yet. To get it, type:"
         " .venv/bin/python manage.py pullmodel absent:1b\n" in launched.said
     )
     assert launched.end() == 0
