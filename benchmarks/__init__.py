@@ -1,1 +1,1 @@
-"""What the server adds to the model's own time, CPU and memory: see docs/performance.md."""
+"""Measures what the server adds to the model's time, CPU and memory: see docs/performance.md."""

@@ -1,8 +1,8 @@
-"""Runs the benchmarks, and writes what they measured into docs/performance.md.
+"""Runs the benchmarks and writes their results to docs/performance.md.
 
-python -m benchmarks              all of them, into the page too (under 15 minutes)
-python -m benchmarks relay lists  some of them, printed only
-python -m benchmarks --quick      a short form of each, to see that it works: no verdicts
+python -m benchmarks              run all, and update the page (under 15 minutes)
+python -m benchmarks relay lists  run some, and print only
+python -m benchmarks --quick      run a short form of each to see that it works, without verdicts
 """
 
 import argparse
@@ -40,31 +40,31 @@ BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table; a benchmark that broke has no result."""
+    """One row of the table; a benchmark that broke has no result."""
 
     what: str
     goal: str
     result: Result | None
 
     def cells(self, quick: bool) -> list[str]:
-        """Return what the line says."""
+        """Return the texts of the cells."""
         if self.result is None:
-            return [self.what, "it broke: see above", self.goal, "**error**"]
+            return [self.what, "failed: see above", self.goal, "**error**"]
         verdict = "met" if self.result.met else "**missed**"
         return [self.what, self.result.measured, self.goal, "-" if quick else verdict]
 
 
 def main() -> int:
-    """Run what is asked for; return the exit code: 1 where a benchmark broke, else 0."""
+    """Run the benchmarks; return the exit code: 1 if one of them broke, else 0."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(NAMES))
-    parser.add_argument("--quick", action="store_true", help="a minute for all, without verdicts")
+    parser.add_argument("--quick", action="store_true", help="short forms, without verdicts")
     arguments = parser.parse_args()
     if unknown := set(arguments.names) - set(NAMES):
         parser.error(f"no benchmark is called {', '.join(sorted(unknown))}")
 
-    # As by Ctrl-C: what was started is stopped, which a signal by itself would not see to.
+    # As on Ctrl-C: leave by an exception, so that whatever was started is stopped.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     machine = describe_machine()
     began = time.monotonic()
@@ -78,7 +78,7 @@ def main() -> int:
 
 
 def run_one(name: str, quick: bool) -> Row:
-    """Run one benchmark, whatever becomes of it."""
+    """Run one benchmark; an error in it becomes a row too."""
     print(f"{name} …", file=sys.stderr, flush=True)
     began = time.monotonic()
     what, goal = name.replace("_", " "), ""
@@ -102,19 +102,19 @@ def table(rows: Sequence[Row], quick: bool) -> list[str]:
 
 
 def write_page(lines: Sequence[str]) -> None:
-    """Put the lines between the page's markers; the rest of it is written by people."""
+    """Put the lines between the page's markers; the rest of the page is written by hand."""
     before, _, rest = PAGE.read_text().partition(BEGIN)
     _, _, after = rest.partition(END)
     PAGE.write_text("\n".join([f"{before}{BEGIN}", "", *lines, "", f"{END}{after}"]))
 
 
 def describe_machine() -> str:
-    """Return a sentence on what the figures were taken on, and how busy that was before."""
+    """Return a sentence about the machine, and how busy it was before the run."""
     gigabytes = os.sysconf("SC_PHYS_PAGES") * PAGE_BYTES / 2**30
     return (
         f"Taken on {datetime.now(UTC):%Y-%m-%d}: {processor()}, {os.cpu_count()} cores, "
         f"{gigabytes:.0f} GB, {system()}, Python {platform.python_version()}; "
-        f"load average {os.getloadavg()[1]:.1f} before it began."
+        f"load average {os.getloadavg()[1]:.1f} before the run."
     )
 
 

@@ -1,7 +1,7 @@
-"""The bare `ollama.AsyncClient`, in a process of its own: what no relay can do without.
+"""The bare `ollama.AsyncClient`, in a process of its own: the least that a relay can cost.
 
-Prints the CPU time that a token costs it, in microseconds. It uses the transport and the event
-loop of the server, and keeps each reply's text like anybody who asked for it.
+Prints its CPU time per token, in microseconds. It uses the same transport and event loop as the
+server, and collects each reply's text, as any client would.
 """
 
 import argparse
@@ -29,21 +29,21 @@ async def ask(client: ollama.AsyncClient, model: str, message: str) -> int:
 
 
 async def cost(url: str, model: str, readers: int, message: str, tokens: int) -> float:
-    """Return the CPU time a token, in microseconds, of so many replies at the same time.
+    """Return the CPU time per token, in microseconds, of `readers` replies at the same time.
 
-    Raises `RuntimeError` where one has not as many `tokens` as it should.
+    Raises `RuntimeError` unless each has `tokens` tokens.
     """
     transport = AiohttpTransport(
         client=lambda: aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
     )
     client = ollama.AsyncClient(host=url, transport=transport, timeout=httpx.Timeout(None))
-    await client.show(model)  # whatever only the first call does
+    await client.show(model)  # the first call sets up more than the others
     before = time.process_time()
     counts = await asyncio.gather(*(ask(client, model, message) for _ in range(readers)))
     used = time.process_time() - before
     await client.close()  # type: ignore[no-untyped-call]
     if set(counts) != {tokens}:
-        raise RuntimeError(f"replies of {min(counts)} to {max(counts)} tokens, not {tokens}")
+        raise RuntimeError(f"replies have {min(counts)} to {max(counts)} tokens, not {tokens}")
     return used / sum(counts) * 1_000_000
 
 

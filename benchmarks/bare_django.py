@@ -1,4 +1,4 @@
-"""A bare Django async view, with no middleware and no database: what a call costs at least."""
+"""A bare Django async view without middleware or database: the least that a call can cost."""
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
@@ -13,7 +13,7 @@ settings.configure(
 
 
 async def answer(request: HttpRequest) -> HttpResponse:
-    """Answer with next to nothing."""
+    """Return a minimal answer."""
     return HttpResponse(b'{"status":"ok"}', content_type="application/json")
 
 

@@ -1,4 +1,4 @@
-"""The first token in a burst: a hundred people send a message at the same moment."""
+"""The first token in a burst: a hundred people send a message at once."""
 
 from benchmarks.readers import TOKEN_BYTES, all_send, problems
 from benchmarks.result import Result, median, note, percentile, run_alone
@@ -12,13 +12,13 @@ INTERVAL = 0.025  # 40 tokens a second: the first readers' tokens compete with t
 
 
 def measure(quick: bool = False) -> Result:
-    """Send all at once, in some rounds; each sender has a new connection."""
+    """Send all messages at once, in several rounds; each sender has a new connection."""
     senders, tokens, rounds = (20, 20, 1) if quick else (100, 80, 5)
     firsts = []
     refused: list[str] = []
     with world(interval=INTERVAL, tokens=tokens) as here:
         people = create_people(senders)
-        run(all_send(here.server.url, people[:20]))  # whatever is done for the first time
+        run(all_send(here.server.url, people[:20]))  # warm up
         for _ in range(rounds):
             readings = run(all_send(here.server.url, people))
             refused += problems(readings, tokens * TOKEN_BYTES)

@@ -1,7 +1,7 @@
-"""The project's ASGI application, counting what it reads from the database.
+"""The project's ASGI application, counting its reads of the database.
 
-`GET /statements/` tells the number so far. It is counted where Django hands a statement to the
-database, which is the same for every database and sees the statements of every thread.
+`GET /statements/` returns the count so far. Django's execute wrappers do the counting, which works
+the same for every database and sees the statements of every thread.
 """
 
 import threading
@@ -21,7 +21,7 @@ READS = ("SELECT", "WITH")
 
 
 def counted(execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any) -> Any:
-    """Run a statement, and count it where it reads."""
+    """Run a statement, and count it if it reads."""
     global _number
     if sql.lstrip("( \n").startswith(READS):
         with _lock:
@@ -30,7 +30,7 @@ def counted(execute: Callable[..., Any], sql: str, params: Any, many: bool, cont
 
 
 def watch(connection: BaseDatabaseWrapper, **signal: Any) -> None:
-    """Count what a new connection is asked."""
+    """Count the statements of a new connection."""
     if counted not in connection.execute_wrappers:
         connection.execute_wrappers.append(counted)
 
@@ -39,7 +39,7 @@ connection_created.connect(watch)
 
 
 async def application(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
-    """Serve the count, or the project."""
+    """Return the count, or let the project answer."""
     if scope["type"] != "http" or scope["path"] != "/statements/":
         await project(scope, receive, send)
         return

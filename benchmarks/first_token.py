@@ -1,4 +1,4 @@
-"""The first token of a reply alone: the time added over asking Ollama directly."""
+"""The first token of a single reply: the time added to that of asking Ollama directly."""
 
 import asyncio
 from collections.abc import Sequence
@@ -12,15 +12,15 @@ LIMIT_MS = 15.0
 GOAL = f"p50 at most {LIMIT_MS:.0f} ms"
 
 TOKENS = 3
-PERSONS = 20  # so that the threads have some history by the end
-PAUSE = 0.01  # after each reply, in which the server stores its end
+PEOPLE = 20  # few enough for the threads to have some history by the end
+PAUSE = 0.01  # after each reply, so that the server can store its end
 
 
 def measure(quick: bool = False) -> Result:
-    """Ask both in turn, one after the other, so that a noisy moment meets both."""
+    """Ask both in turn, so that a noisy moment affects both."""
     number = 20 if quick else 200
     with world(interval=0.001, tokens=TOKENS) as here:
-        people = create_people(PERSONS)
+        people = create_people(PEOPLE)
         directly, ours = run(ask_in_turn(here, people, number))
     require_whole(directly)
     require_whole(ours, TOKENS * TOKEN_BYTES)
@@ -32,18 +32,18 @@ def measure(quick: bool = False) -> Result:
 
 
 def firsts(readings: Sequence[Reading]) -> list[float]:
-    """Return the times of the first pieces."""
+    """Return the times until the first piece."""
     return [reading.first_after for reading in readings]
 
 
 async def ask_in_turn(
     here: World, people: Sequence[Person], number: int
 ) -> tuple[list[Reading], list[Reading]]:
-    """Return `number` readings of Ollama itself, and as many of the server."""
+    """Return `number` readings from Ollama itself, and as many from the server."""
     body = {"model": MODEL, "messages": [{"role": "user", "content": MESSAGE["message"]}]}
     directly, ours = [], []
     async with client() as session:
-        for person in people[:5]:  # whatever is done for the first time
+        for person in people[:5]:  # warm up
             await send(session, here.server.url, person)
         for index in range(number):
             directly.append(await read(session, "POST", f"{here.model.url}/api/chat", json=body))

@@ -1,4 +1,4 @@
-"""Following: how often readers in another process read the database."""
+"""Following: how often readers in another process query the database."""
 
 import asyncio
 import time
@@ -16,14 +16,14 @@ GOAL = f"at most {LIMIT:.0f} database reads a second and reader"
 INTERVAL = 0.025
 APPLICATIONS = ("llama_chatbot.asgi:application", "benchmarks.counting:application")
 READERS = 20
-LONGEST_GAP = 3.0  # seconds between two pieces; they read about twice a second
-SETTLING = 2.0  # seconds, in which the readers begin
+LONGEST_GAP = 3.0  # seconds between two pieces; readers poll about twice a second
+WARM_UP = 2.0  # seconds for the readers to begin
 
 
 def measure(quick: bool = False) -> Result:
-    """Write a reply in one server and have it followed through the other."""
+    """Have one server write a reply, and follow it through the other."""
     seconds = 2.0 if quick else 20.0
-    tokens = round((2 * SETTLING + seconds + 2) / INTERVAL)
+    tokens = round((2 * WARM_UP + seconds + 2) / INTERVAL)
     with world(interval=INTERVAL, tokens=tokens, applications=APPLICATIONS) as here:
         (person,) = create_people(1)
         reads = run(follow(here, person, seconds, tokens * TOKEN_BYTES))
@@ -32,20 +32,20 @@ def measure(quick: bool = False) -> Result:
 
 
 async def follow(here: World, person: Person, seconds: float, size: int) -> float:
-    """Return the reads a second in the readers' process while all of them follow.
+    """Return the reads per second in the readers' process while all of them follow.
 
-    `size` is that of the reply, in bytes.
+    `size` is the size of the reply in bytes.
     """
     writer, other = here.servers
     async with client() as session:
         sending = asyncio.ensure_future(send(session, writer.url, person))
-        await asyncio.sleep(SETTLING)
+        await asyncio.sleep(WARM_UP)
         followed = other.url + person.sends_to
         following = [
             asyncio.ensure_future(read(session, "GET", followed, headers=person.headers))
             for _ in range(READERS)
         ]
-        await asyncio.sleep(SETTLING)
+        await asyncio.sleep(WARM_UP)
         statements = f"{other.url}/statements/"
         before, began = await number_at(session, statements), time.perf_counter()
         await asyncio.sleep(seconds)
@@ -55,12 +55,12 @@ async def follow(here: World, person: Person, seconds: float, size: int) -> floa
         readings = await asyncio.gather(*following)
         require_whole([await sending, *readings], size)
         if max(reading.longest_gap for reading in readings) > LONGEST_GAP:
-            raise RuntimeError("the readers did not get the reply while it was written")
+            raise RuntimeError("the readers got the reply only after it was written")
     return (after - before) / (ended - began)
 
 
 async def number_at(session: aiohttp.ClientSession, url: str) -> int:
-    """Return the number that a page is."""
+    """Return the number that the page at `url` consists of."""
     async with session.get(url) as response:
         return int(await response.text())
 

@@ -1,7 +1,7 @@
-"""Lists: what the first page of threads and of messages costs, with little stored and with much.
+"""Lists: the time of the first page of threads and of messages, in a small and a large database.
 
-Two servers are asked in turn. In the database of one the user has 100 threads; in the other's
-100,000, with 1,000,000 messages. The pages are full and equally long in both.
+Two servers are asked in turn. In one's database the user has 100 threads; in the other's 100,000,
+with 1,000,000 messages. The pages are full and equally long in both.
 """
 
 import sqlite3
@@ -17,17 +17,17 @@ WHAT = "lists"
 LIMIT = 0.5
 GOAL = "p50 grows by less than a half"
 
-# Threads, turns of all of them, and how many of those turns the thread has that is read.
+# Threads, turns in all of them, and turns in the thread that is read.
 FEW = (100, 500, 150)
 MANY = (100_000, 500_000, 5_000)
 QUICK = (1_000, 5_000, 500)
 
 TOKENS = 20
-SAME = 0.1  # by how much the two pages may differ in size
+SAME = 0.1  # share by which the two pages may differ in size
 
 
 def measure(quick: bool = False) -> Result:
-    """Ask for both pages of both databases in turn."""
+    """Request both pages from both servers in turn."""
     number, most = (20, QUICK) if quick else (300, MANY)
     with world(tokens=TOKENS, interval=0.001) as little:
         (with_few,) = create_people(1)
@@ -47,12 +47,12 @@ def measure(quick: bool = False) -> Result:
 
 
 def fill(here: World, person: Person, threads: int, turns: int, turns_here: int) -> None:
-    """Store so many threads and turns, `turns_here` of them in the person's first thread.
+    """Store that many threads and turns, `turns_here` of them in the person's first thread.
 
-    They are copies of a real turn, so this knows of the tables only what it changes. The turns of
-    a thread lie apart, as they do when many people write at the same time.
+    They are copies of a real turn, so only the columns that differ are named here. The turns of a
+    thread are spread over the table, as they are when many people write at the same time.
     """
-    run(say(here, person))
+    run(store_turn(here, person))
     (thread,) = person.threads
     with closing(sqlite3.connect(here.database, isolation_level=None)) as database:
         database.execute("PRAGMA synchronous = OFF")
@@ -71,11 +71,13 @@ def fill(here: World, person: Person, threads: int, turns: int, turns_here: int)
             id=f"{thread} + n",
             updated_at="strftime('%Y-%m-%d %H:%M:%S', '2025-01-01', n || ' seconds')",
         )
-        # Every so manieth turn is one of the thread that is read.
-        every = turns // turns_here
-        whose = f"CASE n % {every} WHEN 0 THEN {thread} ELSE {thread} + 1 + n % {threads - 1} END"
+        # Every nth turn belongs to the thread that is read.
+        nth = turns // turns_here
+        thread_of_turn = (
+            f"CASE n % {nth} WHEN 0 THEN {thread} ELSE {thread} + 1 + n % {threads - 1} END"
+        )
         for source, parent in ((question, "NULL"), (reply, f"{question} + 2 * n")):
-            changes = {"id": f"{source} + 2 * n", "thread_id": whose, "parent_id": parent}
+            changes = {"id": f"{source} + 2 * n", "thread_id": thread_of_turn, "parent_id": parent}
             copy(database, "chat_message", source, turns, **changes)
         database.execute("COMMIT")
         database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -84,7 +86,7 @@ def fill(here: World, person: Person, threads: int, turns: int, turns_here: int)
 def copy(
     database: sqlite3.Connection, table: str, source: int, number: int, **changes: str
 ) -> None:
-    """Copy a row `number` times; `changes` has SQL of `n`, which counts from 1, by column."""
+    """Copy a row `number` times; `changes` has SQL in `n`, which counts from 1, by column."""
     columns = [row[1] for row in database.execute(f"PRAGMA table_info({table})")]
     values = [changes.get(column, column) for column in columns]
     database.execute(
@@ -95,8 +97,8 @@ def copy(
     )
 
 
-async def say(here: World, person: Person) -> None:
-    """Have one real turn stored."""
+async def store_turn(here: World, person: Person) -> None:
+    """Send a message, so that one real turn is stored."""
     async with client() as session:
         require_whole([await send(session, here.server.url, person)])
 
@@ -104,18 +106,18 @@ async def say(here: World, person: Person) -> None:
 async def ask_in_turn(
     asked: list[tuple[World, Person]], number: int
 ) -> dict[str, tuple[list[float], list[float]]]:
-    """Return by page how long each of `number` calls took, in seconds, in both databases."""
+    """Return for each page how long its `number` calls took, in seconds, with both databases."""
     times: dict[str, tuple[list[float], list[float]]] = {
         "threads": ([], []),
         "messages": ([], []),
     }
     async with client() as session:
-        for index in range(number + 5):  # some first, for whatever is done for the first time
+        for index in range(number + 5):  # the first ones warm up
             for name, pages in times.items():
                 readings = [await call(session, here, person, name) for here, person in asked]
                 few, many = (reading.size for reading in readings)
-                if abs(few - many) > SAME * few:  # ids have more digits in the one
-                    raise RuntimeError(f"pages of {name} of {few} and {many} bytes")
+                if abs(few - many) > SAME * few:  # the larger one's ids have more digits
+                    raise RuntimeError(f"the pages of {name} have {few} and {many} bytes")
                 if index >= 5:
                     for page, reading in zip(pages, readings, strict=True):
                         page.append(reading.pieces_at[-1])
@@ -123,7 +125,7 @@ async def ask_in_turn(
 
 
 async def call(session: aiohttp.ClientSession, here: World, person: Person, name: str) -> Reading:
-    """Return the first page as it was read."""
+    """Read the first page, and return the reading."""
     path = "/chat/threads/" if name == "threads" else f"/chat/threads/{person.threads[0]}/messages/"
     reading = await read(session, "GET", here.server.url + path, headers=person.headers)
     require_whole([reading])

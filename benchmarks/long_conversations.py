@@ -1,10 +1,10 @@
-"""Long conversations: how many tokens of them the model reads again for each turn.
+"""Long conversations: how many tokens the model evaluates again for each turn.
 
 The bundled model talks for 60 turns in a window of 2,048 tokens, with the starting point of
-`chat/prompt/window.py`, and counts what it reads: a prompt's tokens less those that its cache
-held. What it would have read of the same conversation, had the oldest turns been dropped each time,
-as many as needed, is counted by its tokenizer: to read it all takes eight minutes on two cores. The
-tokenizer's count of what was read has to be the model's own.
+`chat/prompt/window.py`, and counts the tokens that it evaluates: a prompt's, less those in its
+cache. Its tokenizer counts what it would have evaluated of the same conversation if just enough of
+the oldest turns had been dropped each time; evaluating that would take eight minutes on two cores.
+For the conversation that was held, the tokenizer's count must agree with the model's own.
 """
 
 import asyncio
@@ -28,9 +28,9 @@ from local_model.model import Model, find_weights
 from local_model.schemas import Message as ModelMessage
 from testing.processes import ROOT
 
-WHAT = "tokens read again in a long conversation"
+WHAT = "tokens evaluated again in a long conversation"
 LIMIT = 0.15
-GOAL = "at most 0.15 of what dropping the oldest turn each time costs"
+GOAL = "at most 0.15 of what dropping the oldest turns each time costs"
 
 MODEL = "smollm2:135m"
 
@@ -63,49 +63,50 @@ QUESTIONS = [
 
 Tokenize = Callable[[list[ChatMessage]], list[int]]
 Conversation = list[tuple[list[ChatMessage], str]]  # each turn's prompt and answer
-SAME = 0.05  # by how much the two ways to count may differ
+SAME = 0.05  # share by which the two counts may differ
 
 
 def measure(quick: bool = False) -> Result:
-    """Hold a conversation, then drop its oldest turns."""
+    """Hold a conversation, and compare it with dropping the oldest turns each time."""
     turns, window, answer = (8, 512, 8) if quick else (60, 2048, 32)
     with bundled_model(window) as model:
-        path, held, read = talk(model, turns, window, answer)
+        path, held, evaluated = talk(model, turns, window, answer)
     dropped = dropping_the_oldest(path, window)
     with tokenizer() as tokenize:
-        counted, theirs = (read_again(turns, tokenize) for turns in (held, dropped))
-    note(f"{read} tokens read of {turns} turns, {counted} by the tokenizer; {theirs} dropping")
-    if abs(counted - read) > SAME * read:
+        counted, otherwise = (evaluated_again(turns, tokenize) for turns in (held, dropped))
+    note(f"{evaluated} tokens in {turns} turns, {counted} by the tokenizer; else {otherwise}")
+    if abs(counted - evaluated) > SAME * evaluated:
         raise RuntimeError("The tokenizer's count is not the model's own")
     return Result(
-        f"{read / theirs:.3f} ({read / turns:.0f} of {theirs / turns:.0f} a turn)",
-        read / theirs <= LIMIT,
+        f"{evaluated / otherwise:.3f} "
+        f"({evaluated / turns:.0f} of {otherwise / turns:.0f} tokens a turn)",
+        evaluated / otherwise <= LIMIT,
     )
 
 
 def talk(
     model: httpx.Client, turns: int, window: int, longest: int
 ) -> tuple[list[Message], Conversation, int]:
-    """Hold the conversation; return its messages, its prompts, and what the model read of them.
+    """Hold the conversation; return its messages, its prompts, and the tokens evaluated.
 
     Answers have at most `longest` tokens.
     """
     thread = Thread(model=MODEL)
     path: list[Message] = []
     held: Conversation = []
-    read = 0
+    evaluated = 0
     for text in islice(QUESTIONS, turns):
         plan = prompt_window.plan(thread, path, text, window)
         answer = ask(model, plan.messages, window, longest)
-        said = answer["message"]["content"]
-        read += answer["prompt_eval_count"] - answer["prompt_eval_cached_count"]
-        held.append((plan.messages, said))
+        text_of_answer = answer["message"]["content"]
+        evaluated += answer["prompt_eval_count"] - answer["prompt_eval_cached_count"]
+        held.append((plan.messages, text_of_answer))
         question = Message(pk=len(path) + 1, sender=Sender.USER, content=text)
         start = plan.start or question.pk
         reply = Message(
             pk=len(path) + 2,
             sender=Sender.BOT,
-            content=said,
+            content=text_of_answer,
             model=MODEL,
             context_start=start,
             context_key=prompt_window.front_key(thread, start, window),
@@ -113,11 +114,11 @@ def talk(
             completion_tokens=answer["eval_count"],
         )
         path += [question, reply]
-    return path, held, read
+    return path, held, evaluated
 
 
 def dropping_the_oldest(path: Sequence[Message], window: int) -> Conversation:
-    """Return the same turns, each prompt with as many of the newest as fit."""
+    """Return the same turns, but each prompt with as many of the newest turns as fit."""
     thread = Thread(model=MODEL)
     system = ChatMessage(role="system", content=thread.effective_system_prompt)
     dropped: Conversation = []
@@ -135,16 +136,16 @@ def dropping_the_oldest(path: Sequence[Message], window: int) -> Conversation:
     return dropped
 
 
-def read_again(turns: Conversation, tokenize: Tokenize) -> int:
-    """Return how many tokens of these prompts do not begin as the one before has ended."""
-    read = 0
+def evaluated_again(turns: Conversation, tokenize: Tokenize) -> int:
+    """Return how many tokens of the prompts are not a prefix that the cache holds."""
+    evaluated = 0
     cached: list[int] = []
     for prompt, answer in turns:
         tokens = tokenize(prompt)
         same = takewhile(lambda pair: pair[0] == pair[1], zip(cached, tokens, strict=False))
-        read += len(tokens) - sum(1 for _ in same)
+        evaluated += len(tokens) - sum(1 for _ in same)
         cached = tokenize([*prompt, ChatMessage(role="assistant", content=answer)])
-    return read
+    return evaluated
 
 
 @contextmanager

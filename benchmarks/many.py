@@ -14,11 +14,11 @@ STALL_SECONDS, KILOBYTES = 1.0, 200
 GOAL = f"no error, no stall over {STALL_SECONDS:.0f} s, under {KILOBYTES} KB of memory each"
 
 INTERVAL = 0.25  # 4 tokens a second
-WARM = 50  # people who have sent a message before, so that no thread or pool is new
+WARM = 50  # people who send a message before, so that no thread or pool is new
 
 
 def measure(quick: bool = False) -> Result:
-    """Open the replies over some seconds, so that all are open for the time that is meant."""
+    """Open the replies over some seconds, and keep all of them open for the time wanted."""
     number, opening, seconds = (50, 1.0, 3.0) if quick else (1000, 40.0, 120.0)
     tokens = round((opening + seconds) / INTERVAL)
     with world(interval=INTERVAL, tokens=tokens) as here:
@@ -38,7 +38,7 @@ def measure(quick: bool = False) -> Result:
 
 
 async def begin_and_stop(here: World, people: Sequence[Person]) -> None:
-    """Have the server do once whatever is done for the first time; the replies would be long."""
+    """Warm the server up; the replies are stopped, since they would be long."""
     sending = asyncio.ensure_future(all_send(here.server.url, people))
     await asyncio.sleep(2)
     async with client() as session:
@@ -51,7 +51,7 @@ async def begin_and_stop(here: World, people: Sequence[Person]) -> None:
 async def read_and_watch(
     here: World, people: Sequence[Person], opening: float
 ) -> tuple[list[Reading], int]:
-    """Return what everybody read, and the most memory that the server had meanwhile."""
+    """Return everybody's reading, and the most memory that the server used meanwhile."""
     highest = 0
     reading = asyncio.ensure_future(all_send(here.server.url, people, over_seconds=opening))
     began = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Memory: what the server holds after 2,000 replies, over what it held after 200."""
+"""Memory: how much the server uses after 2,000 replies, compared with after 200."""
 
 from benchmarks.process import resident_bytes
 from benchmarks.readers import TOKEN_BYTES, all_send, require_whole
@@ -14,7 +14,7 @@ TOKENS = 50
 
 
 def measure(quick: bool = False) -> Result:
-    """Have people talk at the same time, in conversations of twenty turns at most."""
+    """Have people talk at the same time, in conversations of at most twenty turns."""
     first, last = (40, 120) if quick else (200, 2000)
     held = {}
     with world(interval=0.001, tokens=TOKENS) as here:

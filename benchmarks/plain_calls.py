@@ -1,7 +1,7 @@
-"""Plain calls: how many of `GET /chat/threads/` a second, over a bare Django async view.
+"""Plain calls: the rate of `GET /chat/threads/`, divided by that of a bare Django async view.
 
-Each runs under the same uvicorn, one after the other in short rounds. The load speaks HTTP over a
-socket by itself: a client library would be slower than the view and measure itself.
+Both run under the same uvicorn and take turns in short rounds. The load generator speaks HTTP over
+bare sockets: a client library would be slower than the view, and would measure itself.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ APPLICATIONS = ("llama_chatbot.asgi:application", "benchmarks.bare_django:applic
 
 
 def measure(quick: bool = False) -> Result:
-    """Call both in turn."""
+    """Call both in turn, and compare their rates."""
     seconds, rounds = (0.5, 1) if quick else (4.0, 5)
     rates: list[list[float]] = [[], []]
     costs: list[list[float]] = [[], []]
@@ -34,7 +34,7 @@ def measure(quick: bool = False) -> Result:
             (request("/health/live/"), 0),
         ]
         for server, wanted in zip(here.servers, requests, strict=True):
-            run(calls(server.port, *wanted, seconds / 4))  # whatever is done for the first time
+            run(calls(server.port, *wanted, seconds / 4))  # warm up
         for _ in range(rounds):
             for index, server in enumerate(here.servers):
                 before = cpu_seconds(server.pid)
@@ -60,10 +60,10 @@ def request(path: str, cookie: str = "") -> bytes:
 
 
 class Caller(asyncio.Protocol):
-    """Sends the same request again whenever its answer is whole."""
+    """Sends the same request again whenever its answer is complete."""
 
-    def __init__(self, wanted: bytes, threads: int) -> None:
-        self.wanted = wanted
+    def __init__(self, request: bytes, threads: int) -> None:
+        self.request = request
         self.threads = threads
         self.answers = 0
         self.lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -72,10 +72,10 @@ class Caller(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Send the first request."""
         self.transport = cast(asyncio.Transport, transport)
-        self.transport.write(self.wanted)
+        self.transport.write(self.request)
 
     def data_received(self, data: bytes) -> None:
-        """Count an answer when it is whole, and ask again."""
+        """Count an answer when it is complete, and send the next request."""
         self.buffer += data
         head, found, body = self.buffer.partition(b"\r\n\r\n")
         if not found:
@@ -86,14 +86,14 @@ class Caller(asyncio.Protocol):
         _, has_length, length = head.lower().partition(b"content-length: ")
         if len(body) == int(length.split(b"\r\n")[0]) if has_length else body.endswith(LAST_CHUNK):
             if body.count(b'"updated_at"') != self.threads:
-                self.fail(f"an answer without {self.threads} threads")
+                self.fail(f"an answer does not have {self.threads} threads")
                 return
             self.answers += 1
             self.buffer = b""
-            self.transport.write(self.wanted)
+            self.transport.write(self.request)
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Tell that there will be no more."""
+        """Fail: there will be no more answers."""
         self.fail(f"the connection was lost: {error}")
 
     def fail(self, problem: str) -> None:
@@ -103,9 +103,9 @@ class Caller(asyncio.Protocol):
 
 
 async def calls(port: int, wanted: bytes, threads: int, seconds: float) -> int:
-    """Return how many answers came in some seconds. Raises `RuntimeError` for a wrong one.
+    """Return how many answers came in `seconds`.
 
-    Each has to list so many threads.
+    Raises `RuntimeError` for a wrong answer: each must list `threads` threads.
     """
     loop = asyncio.get_running_loop()
     callers = []

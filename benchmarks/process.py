@@ -1,4 +1,4 @@
-"""What the operating system knows of a process: its CPU time and its memory."""
+"""A process's CPU time and memory, as the operating system reports them."""
 
 import os
 import subprocess
@@ -9,9 +9,9 @@ PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 def cpu_seconds(pid: int) -> float:
-    """Return the CPU time that a process has used so far, its threads' and the kernel's for it."""
+    """Return the CPU time that a process has used, in all its threads and in the kernel."""
     try:
-        # The second field is the program's name in brackets, which may hold blanks.
+        # The second field is the program's name in parentheses, which may contain spaces.
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
     except FileNotFoundError:  # macOS has no /proc
         return _parsed_time(_ps("time", pid))
@@ -19,7 +19,7 @@ def cpu_seconds(pid: int) -> float:
 
 
 def resident_bytes(pid: int) -> int:
-    """Return how much memory a process has in use."""
+    """Return how much memory a process occupies."""
     try:
         return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE_BYTES
     except FileNotFoundError:

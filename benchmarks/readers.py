@@ -1,4 +1,4 @@
-"""Readers of replies: they send a message, or follow a reply, and note when each piece came."""
+"""Readers of replies: they send a message or follow a reply, and time each piece."""
 
 import asyncio
 import time
@@ -16,7 +16,7 @@ MESSAGE = {"message": "Tell me something about llamas, please: where do they liv
 
 @dataclass
 class Reading:
-    """What one reader saw; times are in seconds after the request was sent."""
+    """What one reader received; times are in seconds since the request was sent."""
 
     status: int = 0
     problem: str = ""
@@ -25,7 +25,7 @@ class Reading:
 
     @property
     def is_whole(self) -> bool:
-        """Whether the reply came to its end."""
+        """Whether the reply arrived in full."""
         return self.status == 200 and not self.problem and bool(self.pieces_at)
 
     @property
@@ -40,7 +40,7 @@ class Reading:
 
 
 def client() -> aiohttp.ClientSession:
-    """Return a client without limits and without cookies of its own."""
+    """Return a client without limits and without a cookie jar."""
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0),
         timeout=aiohttp.ClientTimeout(total=None, sock_read=60),
@@ -56,7 +56,7 @@ async def read(
     headers: dict[str, str] | None = None,
     json: object = None,
 ) -> Reading:
-    """Make one request and read its answer to the end, piece by piece; raises nothing."""
+    """Make one request and read its answer piece by piece; errors go into the reading."""
     reading = Reading()
     began = time.perf_counter()
     try:
@@ -93,7 +93,7 @@ async def all_send(
     accept: str = "text/plain",
     over_seconds: float = 0.0,
 ) -> list[Reading]:
-    """Have everybody send a message, at the same moment or spread evenly, and read the replies."""
+    """Have everybody send a message, at once or spread evenly, and read the replies."""
     pause = over_seconds / len(people)
     async with client() as session:
 
@@ -105,7 +105,7 @@ async def all_send(
 
 
 def problems(readings: Sequence[Reading], size: int | None = None) -> list[str]:
-    """Return what went wrong, each kind once with its number; `size` is what each has, in bytes."""
+    """Return each kind of problem with its count; each reply should have `size` bytes."""
     kinds = [
         reading.problem or f"a reply of {reading.size} bytes"
         for reading in readings
@@ -115,6 +115,6 @@ def problems(readings: Sequence[Reading], size: int | None = None) -> list[str]:
 
 
 def require_whole(readings: Sequence[Reading], size: int | None = None) -> None:
-    """Raise `RuntimeError` unless every reply came to its end, with so many bytes if given."""
+    """Raise `RuntimeError` unless every reply arrived in full, with `size` bytes if given."""
     if wrong := problems(readings, size):
         raise RuntimeError(f"of {len(readings)} replies: {', '.join(wrong)}")

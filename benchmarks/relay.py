@@ -1,7 +1,7 @@
-"""Relaying a token: the server's CPU time, all in, over that of the bare client.
+"""Relaying a token: the server's CPU time per token, divided by that of the bare client.
 
-All in: taking the message, the database, the checkpoints and the answer's end are in it, divided by
-the number of tokens. The server has answered as many before, so nothing is done for the first time.
+Everything counts: taking the message, the database, the checkpoints and the end of the answer. The
+server has answered as many messages before, so it is warmed up.
 """
 
 import subprocess

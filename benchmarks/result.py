@@ -1,4 +1,4 @@
-"""What a benchmark answers with, and the small statistics that they share."""
+"""The result of a benchmark, and the statistics that benchmarks share."""
 
 import argparse
 import math
@@ -12,25 +12,25 @@ __all__ = ["Result", "median", "note", "percentile", "run_alone"]
 
 @dataclass(frozen=True)
 class Result:
-    """What was measured, in words with units, and whether that meets the goal."""
+    """What was measured, with units, and whether that meets the goal."""
 
     measured: str
     met: bool
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
-    """Return the value that `percent` of the values do not exceed: the nearest rank."""
+    """Return the value that `percent` of the values do not exceed (nearest rank)."""
     rank = math.ceil(len(values) * percent / 100)
     return sorted(values)[max(1, rank) - 1]
 
 
 def note(text: str) -> None:
-    """Tell whoever waits how far a benchmark is; not part of the results."""
+    """Print a benchmark's progress to standard error."""
     print(f"  {text}", file=sys.stderr, flush=True)
 
 
 def run_alone(what: str, goal: str, measure: Callable[[bool], Result]) -> None:
-    """Run one benchmark as a command of its own, with `--quick` in its short form."""
+    """Run one benchmark as a command of its own; `--quick` runs its short form."""
     parser = argparse.ArgumentParser(description=f"Measures {what}; the goal is {goal}.")
     parser.add_argument("--quick", action="store_true", help="a short form, without a verdict")
     quick = parser.parse_args().quick

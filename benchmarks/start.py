@@ -1,4 +1,4 @@
-"""Start: how long a fresh interpreter takes to import the project's ASGI application."""
+"""Start-up: how long a fresh interpreter takes to import the project's ASGI application."""
 
 import os
 import subprocess
@@ -20,7 +20,7 @@ print(time.perf_counter() - began)
 
 
 def measure(quick: bool = False) -> Result:
-    """Import it in some interpreters, one after the other."""
+    """Import it in several interpreters, one after the other."""
     rounds = 1 if quick else 5
     seconds = [import_seconds() for _ in range(rounds)]
     return Result(f"{median(seconds):.2f} s", median(seconds) < LIMIT_SECONDS)

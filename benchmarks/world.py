@@ -1,6 +1,6 @@
-"""The world of a benchmark: the server as in production, a scripted model, and people.
+"""The surroundings of a benchmark: the server as in production, a scripted model, and people.
 
-Importing this sets the environment and Django up, so it is the only module here that does.
+Importing this module configures the environment and Django; no other module here does.
 """
 
 import asyncio
@@ -25,8 +25,8 @@ DIRECTORY = Path(_directory.name)
 TEMPLATE = DIRECTORY / "migrated.sqlite3"
 MODEL = "bench:latest"
 
-# As in production, with limits that count every call and refuse none, and without TLS in front.
-# Nothing of the developer's own settings may leak in, hence the empty file.
+# As in production, but with rate limits that count every call and refuse none, and without TLS.
+# No settings file is read, so that none of the developer's own settings leak in.
 ENVIRONMENT = {
     "LLAMA_CHATBOT_ENV_FILE": "",
     "DEBUG": "false",
@@ -69,7 +69,7 @@ class ScriptedModel(_Process):
         self.url = f"http://127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        """Start it; `wait()` tells when it listens."""
+        """Start it; `wait()` returns when it listens."""
         module = ["-m", "testing.scripted_ollama", "--port", str(self.port)]
         self._spawn([sys.executable, *module, *self.arguments], os.environ, subprocess.DEVNULL)
 
@@ -85,7 +85,7 @@ class ScriptedModel(_Process):
 
 @dataclass(frozen=True)
 class Person:
-    """Somebody who is logged in, and their threads."""
+    """A user who is logged in, and their threads."""
 
     user_id: int
     headers: dict[str, str]
@@ -93,13 +93,13 @@ class Person:
 
     @property
     def sends_to(self) -> str:
-        """The path to which a message for their first thread goes."""
+        """The path for sending messages to their first thread."""
         return f"/chat/streaming-response/{self.threads[0]}/"
 
 
 @dataclass(frozen=True)
 class World:
-    """What runs for a benchmark."""
+    """The processes of a benchmark, and their database."""
 
     database: Path
     model: ScriptedModel
@@ -107,7 +107,7 @@ class World:
 
     @property
     def server(self) -> Server:
-        """The first of the servers, mostly the only one."""
+        """The first server, which is usually the only one."""
         return self.servers[0]
 
 
@@ -148,18 +148,18 @@ def _directory_for_one() -> tempfile.TemporaryDirectory[str]:
 
 
 def allow_open_files() -> None:
-    """Raise the limit of open files, which the servers inherit, as far as this may."""
+    """Raise the limit of open files, which the servers inherit, as far as permitted."""
     files, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with suppress(ValueError):  # macOS may refuse more than a kernel setting says
+    with suppress(ValueError):  # macOS may refuse more than a kernel setting allows
         resource.setrlimit(resource.RLIMIT_NOFILE, (max(files, OPEN_FILES), most))
 
 
 def use_database(database: Path) -> None:
-    """Make a migrated, empty database and have this process's Django use it."""
+    """Create a migrated, empty database, and use it in this process's Django too."""
     connection.close()
     if not TEMPLATE.exists():
         call_command("migrate", verbosity=0, interactive=False)
-        with connection.cursor() as cursor:  # so that the file alone is all of it
+        with connection.cursor() as cursor:  # so that the one file has everything
             cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         connection.close()
     shutil.copy(TEMPLATE, database)
@@ -168,7 +168,7 @@ def use_database(database: Path) -> None:
 
 @contextmanager
 def one_transaction() -> Iterator[None]:
-    """Store much at once, then leave the database to the servers."""
+    """Store everything in one transaction, then leave the database to the servers."""
     with transaction.atomic():
         yield
     connection.close()
@@ -187,6 +187,6 @@ def create_people(number: int, threads: int = 1) -> list[Person]:
 
 
 def run(main: Coroutine[Any, Any, R]) -> R:
-    """Run a benchmark's load, on the loop that costs least."""
+    """Run a benchmark's load, on the fastest event loop."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(main)

@@ -2,6 +2,6 @@
 
 import os
 
-# llama.cpp's threads meet after every step. By default GNU's OpenMP lets them wait by spinning,
+# llama.cpp's threads wait for each other after every step. GNU OpenMP makes them spin by default,
 # which is ten times slower as soon as anything else wants a core. It reads this when it is loaded.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")

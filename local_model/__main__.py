@@ -1,4 +1,4 @@
-"""The command ``python -m local_model``: loads the bundled model and serves it."""
+"""Loads the bundled model and serves it: ``python -m local_model``."""
 
 import argparse
 import asyncio
@@ -35,14 +35,14 @@ def main() -> int:
     except OSError as error:
         return fail(
             f"cannot listen on {arguments.host}:{arguments.port} ({error.strerror}); "
-            "stop the program that does, or choose another --port"
+            "stop the program that uses it, or choose another --port"
         )
     with listener, contextlib.suppress(KeyboardInterrupt):
         model = Model(weights, arguments.slots, arguments.context)
         host = f"[{arguments.host}]" if ":" in arguments.host else arguments.host
         greeting = f"Bundled model {NAME} ready on http://{host}:{listener.getsockname()[1]}"
         asyncio.run(serve(model, listener, greeting))
-    # All is closed. Leaving in the usual way, llama.cpp would first finish what it has begun.
+    # Everything is closed. A normal exit would wait for llama.cpp to finish what it has begun.
     os._exit(0)
 
 
@@ -77,7 +77,7 @@ def positive(text: str) -> int:
 
 
 def fail(reason: str) -> int:
-    """Say in one line why the server cannot run, and return the exit status."""
+    """Print in one line why the server cannot run, and return the exit status."""
     sys.stderr.write(f"local_model: {reason}\n")
     return 1
 
@@ -88,18 +88,18 @@ async def serve(model: "Model", listener: socket.socket, greeting: str) -> None:
 
     from local_model.server import build_app
 
-    told_to_end = asyncio.Event()
+    stop_requested = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, told_to_end.set)
+        asyncio.get_running_loop().add_signal_handler(number, stop_requested.set)
 
-    # handler_cancellation: a client that hangs up ends its generation.
+    # handler_cancellation: a client that hangs up stops its generation.
     runner = web.AppRunner(
         build_app(model), handler_cancellation=True, access_log=None, shutdown_timeout=1
     )
     await runner.setup()
     await web.SockSite(runner, listener).start()
     print(greeting, flush=True)
-    await told_to_end.wait()
+    await stop_requested.wait()
 
     await model.close()
     await runner.cleanup()

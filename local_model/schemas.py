@@ -1,4 +1,4 @@
-"""The request bodies of Ollama's API, as far as this server understands them."""
+"""The request bodies of Ollama's API, as far as this server supports them."""
 
 from typing import Any, Literal
 
@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 
 class Body(BaseModel):
-    """Strict about types, silent about fields that it does not know (as Ollama is)."""
+    """Strict about types; ignores unknown fields, as Ollama does."""
 
     model_config = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False)
 
@@ -28,7 +28,7 @@ class Options(Body):
     """Sampling options, with Ollama's defaults; null means the default."""
 
     num_ctx: int = 0
-    # Ollama's own default is no limit, with which this model can go on for minutes.
+    # Ollama sets no limit by default; this model could then go on for minutes.
     num_predict: int = 512
     temperature: float = 0.8
     seed: int = -1
@@ -52,8 +52,8 @@ class ModelRequest(Body):
     stream: bool = True
 
     @property
-    def wanted(self) -> str:
-        """The model's name; ``name`` is how old clients say ``model``."""
+    def model_name(self) -> str:
+        """The model's name; old clients call the field ``name``."""
         return self.model or self.name
 
 
@@ -82,12 +82,12 @@ class ChatRequest(Body):
         return [] if messages is None else messages
 
     @property
-    def beyond_the_model(self) -> str | None:
-        """What the request wants and the bundled model cannot do, if anything."""
-        wanted = {
+    def unsupported_feature(self) -> str | None:
+        """The first feature of the request that the bundled model does not have, if any."""
+        requested = {
             "tools": self.tools,
             "thinking": self.think,
             "structured output": self.format,
             "images": any(message.images for message in self.messages),
         }
-        return next((feature for feature, asked in wanted.items() if asked), None)
+        return next((feature for feature, is_requested in requested.items() if is_requested), None)

@@ -1,4 +1,4 @@
-"""Ollama's HTTP API over the bundled model: routes, and the shape of what they answer."""
+"""Ollama's HTTP API for the bundled model: the routes and the shapes of their answers."""
 
 import json
 import logging
@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from local_model.model import NAME, Ending, Model, ModelError
 from local_model.schemas import Body, ChatRequest, ModelRequest
 
-# The version of Ollama whose answers these are; 0.33.3 brought prompt_eval_cached_count.
+# The version of Ollama that this resembles; 0.33.3 added prompt_eval_cached_count.
 VERSION = "0.33.3+bundled"
 MAX_BODY = 8 * 2**20
 NDJSON = "application/x-ndjson"
@@ -29,7 +29,7 @@ class ApiError(Exception):
     """Answered as ``{"error": message}`` with ``status``."""
 
     def __init__(self, status: int, message: str) -> None:
-        """Say what is wrong, in words for the client's developer."""
+        """Take a message for the client's developer."""
         super().__init__(message)
         self.status = status
 
@@ -40,7 +40,7 @@ def build_app(model: Model) -> web.Application:
     app[MODEL] = model
     app.add_routes(
         [
-            web.get("/", running),
+            web.get("/", root),
             web.get("/api/version", version),
             web.get("/api/tags", tags),
             web.get("/api/ps", loaded),
@@ -64,9 +64,9 @@ async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamRe
 
 
 async def read(request: web.Request, schema: type[AnyBody]) -> AnyBody:
-    """Parse the body, whatever its content type says (Ollama does not look at it either).
+    """Parse the body, whatever its content type (Ollama ignores that too).
 
-    What ``schema`` does not want is a 400, whose message never repeats the input.
+    Invalid input is a 400, whose message never repeats it.
     """
     body = await request.read()
     if not body:
@@ -79,12 +79,12 @@ async def read(request: web.Request, schema: type[AnyBody]) -> AnyBody:
         raise ApiError(400, f"{place}: {first['msg']}" if place else first["msg"]) from None
 
 
-def require(wanted: str) -> None:
-    """Check that a request means the bundled model: 400 without a name, 404 for any other."""
-    if not wanted:
+def require_bundled_model(name: str) -> None:
+    """Raise ApiError unless a request is for the bundled model: 400 without a name, else 404."""
+    if not name:
         raise ApiError(400, "model is required")
-    if wanted != NAME:
-        raise ApiError(404, f"model '{wanted}' not found")
+    if name != NAME:
+        raise ApiError(404, f"model '{name}' not found")
 
 
 def rfc3339(moment: datetime) -> str:
@@ -93,7 +93,7 @@ def rfc3339(moment: datetime) -> str:
 
 
 def details(model: Model) -> dict[str, Any]:
-    """Return the summary of the model that several answers carry."""
+    """Return the summary of the model that several answers contain."""
     family = model.metadata["general.architecture"]
     return {
         "parent_model": "",
@@ -106,7 +106,7 @@ def details(model: Model) -> dict[str, Any]:
 
 
 def identity(model: Model) -> dict[str, Any]:
-    """Return what ``/api/tags`` and ``/api/ps`` say alike."""
+    """Return the fields that ``/api/tags`` and ``/api/ps`` share."""
     return {
         "name": NAME,
         "model": NAME,
@@ -116,13 +116,13 @@ def identity(model: Model) -> dict[str, Any]:
     }
 
 
-async def running(_: web.Request) -> web.Response:
-    """Tell whoever asks that the server is up."""
+async def root(_: web.Request) -> web.Response:
+    """Say that the server is running."""
     return web.Response(text="Ollama is running")
 
 
 async def version(_: web.Request) -> web.Response:
-    """Tell which Ollama this resembles."""
+    """Return the version of Ollama that this resembles."""
     return web.json_response({"version": VERSION})
 
 
@@ -147,11 +147,11 @@ async def loaded(request: web.Request) -> web.Response:
 
 
 async def show(request: web.Request) -> web.Response:
-    """Describe the model: its metadata with the trained context length, and what it can do.
+    """Describe the model: its metadata, with the context length it was trained for, and abilities.
 
-    ``parameters`` has the context length that is used here, in Modelfile syntax.
+    ``parameters`` has the context length that is served, in Modelfile syntax.
     """
-    require((await read(request, ModelRequest)).wanted)
+    require_bundled_model((await read(request, ModelRequest)).model_name)
     model = request.app[MODEL]
     template = model.metadata["tokenizer.chat_template"]
     return web.json_response(
@@ -169,11 +169,11 @@ async def show(request: web.Request) -> web.Response:
 
 
 async def pull(request: web.Request) -> web.StreamResponse:
-    """Succeed at once for the bundled model, and fail as Ollama does for one it cannot find."""
+    """Succeed at once for the bundled model; fail for others, as Ollama does for unknown ones."""
     body = await read(request, ModelRequest)
-    if not body.wanted:
+    if not body.model_name:
         raise ApiError(400, "invalid model name")
-    if body.wanted != NAME:
+    if body.model_name != NAME:
         raise ApiError(500, "pull model manifest: file does not exist")
     content_type = NDJSON if body.stream else "application/json"
     return web.Response(body=line({"status": "success"}), content_type=content_type)
@@ -182,42 +182,40 @@ async def pull(request: web.Request) -> web.StreamResponse:
 async def chat(request: web.Request) -> web.StreamResponse:
     """Reply to a conversation, as NDJSON lines or (``stream: false``) in one piece.
 
-    The status line waits for the first token, so that what fails before it has a fitting status.
+    The status line waits for the first token, so that an early failure has its own status.
     """
     started = time.perf_counter_ns()
     model = request.app[MODEL]
     body = await read(request, ChatRequest)
-    require(body.model)
-    if body.beyond_the_model:
-        raise ApiError(400, f'"{NAME}" does not support {body.beyond_the_model}')
-    if not body.messages:  # how a client asks for the model to be loaded
+    require_bundled_model(body.model)
+    if body.unsupported_feature:
+        raise ApiError(400, f'"{NAME}" does not support {body.unsupported_feature}')
+    if not body.messages:  # the way to have a model loaded
         return web.json_response(record(done=True, done_reason="load"))
 
     async with aclosing(records(model, body, started)) as answer:
-        return await (streamed(request, answer) if body.stream else whole(answer))
+        return await (stream(request, answer) if body.stream else send_whole(answer))
 
 
 async def records(
     model: Model, body: ChatRequest, started: int
 ) -> AsyncGenerator[dict[str, Any], None]:
-    """Yield the chat's answer as Ollama's records, the last with the counts."""
-    asked = model.reply(body.messages, body.options, truncate=body.truncate)
-    async with aclosing(asked) as reply:
+    """Yield the chat's answer as Ollama's records, the last one with the counts."""
+    pieces = model.reply(body.messages, body.options, truncate=body.truncate)
+    async with aclosing(pieces) as reply:
         async for piece in reply:
             yield record(**counts(piece, started)) if isinstance(piece, Ending) else record(piece)
 
 
-async def whole(answer: AsyncIterator[dict[str, Any]]) -> web.Response:
-    """Answer with the last record, and in it the whole text."""
+async def send_whole(answer: AsyncIterator[dict[str, Any]]) -> web.Response:
+    """Answer with the last record, with the whole text in it."""
     parts = [part async for part in answer]
     text = "".join(part["message"]["content"] for part in parts)
     return web.json_response(parts[-1] | {"message": {"role": "assistant", "content": text}})
 
 
-async def streamed(
-    request: web.Request, answer: AsyncIterator[dict[str, Any]]
-) -> web.StreamResponse:
-    """Answer with a line for each record, and one for an error in between."""
+async def stream(request: web.Request, answer: AsyncIterator[dict[str, Any]]) -> web.StreamResponse:
+    """Answer with a line for each record, and with one for an error midway."""
     response = web.StreamResponse(headers={"Content-Type": NDJSON})
     try:
         async for part in answer:
@@ -235,7 +233,7 @@ async def streamed(
 
 
 def record(text: str = "", *, done: bool = False, **more: Any) -> dict[str, Any]:
-    """Return one of the records that a chat is answered with."""
+    """Return one record of a chat's answer."""
     return {
         "model": NAME,
         "created_at": rfc3339(datetime.now(UTC)),
@@ -246,7 +244,7 @@ def record(text: str = "", *, done: bool = False, **more: Any) -> dict[str, Any]
 
 
 def counts(ending: Ending, started: int) -> dict[str, Any]:
-    """Return what the last record of a chat that began at ``started`` adds.
+    """Return the additional fields of a chat's last record; the chat began at ``started``.
 
     The model is always loaded, so ``load_duration`` is how long the chat waited for its turn.
     ``prompt_eval_count`` is the whole prompt, of which ``prompt_eval_cached_count`` tokens were

@@ -1,4 +1,4 @@
-"""The quick form of all benchmarks: each must run and print what it measured."""
+"""The short form of all benchmarks: each must run and print its result."""
 
 import re
 import subprocess
@@ -47,7 +47,7 @@ def test_a_benchmark_that_breaks_does_not_hide_the_others(
     assert all("**error**" in line for line in lines[2:])
 
 
-def test_a_miss_is_said() -> None:
+def test_a_missed_goal_is_shown() -> None:
     rows = [Row("a", "less", Result("5", False)), Row("b", "less", Result("1", True))]
     assert table(rows, quick=False)[2:] == [
         "| a | 5 | less | **missed** |",
@@ -55,7 +55,7 @@ def test_a_miss_is_said() -> None:
     ]
 
 
-def test_the_table_replaces_only_the_one_before(
+def test_a_new_table_replaces_only_the_old_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     page = tmp_path / "page.md"
@@ -73,7 +73,7 @@ def test_a_percentile_is_one_of_the_values() -> None:
     assert percentile([7.0], 99) == 7
 
 
-def test_cpu_time_and_memory_are_the_process_s_own() -> None:
+def test_cpu_time_and_memory_are_those_of_the_process() -> None:
     program = "import time; x = b'1' * 50_000_000; t = time.process_time()\n"
     program += "while time.process_time() < t + 0.5: pass\nprint('used', flush=True); input()"
     command = [sys.executable, "-c", program]

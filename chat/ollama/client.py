@@ -30,11 +30,11 @@ PROBE_SECONDS = 2.0  # for Ollama's version
 LOOK_UP_SECONDS = 10.0  # for its models
 NANOSECONDS_IN_A_MILLISECOND = 1_000_000
 MAX_STORED_NUMBER = 2**31 - 1
-MAX_REASON_LENGTH = 200
+MAX_REASON_LENGTH = 200  # characters
 TOO_LONG = re.compile(r"(exceeds|longer than) (the )?(maximum |available )?context")
 
-# What ollama's client raises for an answer that is not Ollama's: not JSON, not an object, or an
-# object of another shape.
+# What ollama's client raises for an answer that is not Ollama's: not JSON, not an object, or with
+# other fields.
 GARBAGE = (ValueError, TypeError, AttributeError, LookupError, RecursionError)
 
 
@@ -69,9 +69,9 @@ class Stats(NamedTuple):
 
 @asynccontextmanager
 async def _call(model: str = "") -> AsyncIterator[Callable[[], None]]:
-    """Turn all that can go wrong with Ollama into one of `errors`.
+    """Turn whatever goes wrong in a call to Ollama into one of `errors`.
 
-    Yields what is to be called once Ollama has answered, where that is before the end.
+    Yields a function to call once Ollama has answered, where that is before the end.
     """
     call = object()
     health.waiting[call] = time.monotonic()
@@ -111,8 +111,8 @@ async def chat(
     """Have `model` write a reply, and return what Ollama reports of it.
 
     `on_part(text, thinking)` gets each piece as it comes. A model that can think does, unless
-    `think` is False. Cancelling the call closes the request,
-    which makes Ollama stop. Raises `ModelError`.
+    `think` is False. Cancelling the call closes the request, which makes Ollama stop. Raises
+    `ModelError`.
     """
     loop = asyncio.get_running_loop()
     limit, armed_at = settings.OLLAMA_NEXT_TOKEN_TIMEOUT_SECONDS, 0.0
@@ -128,7 +128,7 @@ async def chat(
     ):
         async for part in parts:
             has_answered()
-            # Not at each token: setting a timer costs a tenth of what relaying one does.
+            # Not for every token: setting a timer costs a tenth of relaying one.
             if (now := loop.time()) - armed_at > limit / 10:
                 armed_at = now
                 patience.reschedule(now + limit)
@@ -146,12 +146,12 @@ async def chat(
 
 
 def count_or_zero(number: Any) -> int:
-    """Return a count from Ollama, 0 for one that makes no sense or cannot be stored."""
+    """Return a count from Ollama, or 0 where it makes no sense or cannot be stored."""
     return number if isinstance(number, int) and 0 < number <= MAX_STORED_NUMBER else 0
 
 
 def storable(text: str | None) -> str:
-    """Return a piece of text without what cannot be stored: NUL, and halves of a surrogate pair."""
+    """Replace what cannot be stored in a piece of text: NUL, and halves of a surrogate pair."""
     if not text:
         return ""
     text = text.replace("\0", "\ufffd")
@@ -189,12 +189,12 @@ async def models(*, fresh: bool = False) -> list[Model]:
 
 
 def full_name(model: str) -> str:
-    """Return the name as Ollama lists it: without a tag, `latest` is meant."""
+    """Return a model's name as Ollama lists it: the tag is `latest` where none is given."""
     return model if ":" in model.rpartition("/")[2] else f"{model}:latest"
 
 
 async def require_model(model: str) -> None:
-    """Raise `UnknownModel` unless Ollama has the model, be it pulled a moment ago."""
+    """Raise `UnknownModel` unless Ollama has the model; one just pulled is found too."""
     for fresh in (False, True):
         names = [known["name"] for known in await models(fresh=fresh)]
         if full_name(model) in names:
@@ -219,9 +219,9 @@ async def context_length(model: str) -> int:
 
 
 def pull(model: str) -> Iterator[tuple[str, int, int]]:
-    """Have Ollama download a model; yield its status with bytes done and bytes in all.
+    """Have Ollama download a model; yield its status, the bytes done and the bytes in total.
 
-    Blocks, for the command line. Raises `ModelError`.
+    Blocks: meant for the command line. Raises `ModelError`.
     """
     try:
         for progress in ollama.Client(host=settings.OLLAMA_HOST).pull(model, stream=True):

@@ -1,6 +1,6 @@
-"""All that can go wrong with a model, as clients read it.
+"""Everything that can go wrong with a model, as clients see it.
 
-ModelError                the model did not answer, or stopped in the middle
+ModelError                the model did not answer, or stopped midway
 ├── ModelUnavailable      Ollama is down, refuses, is busy, or sends garbage
 ├── ModelMissing          Ollama does not have the model
 ├── PromptTooLong         the model counts more tokens than were estimated
@@ -14,7 +14,7 @@ from core.errors import ApiError
 
 
 class ModelError(ApiError):
-    """The model did not answer, or stopped in the middle."""
+    """The model did not answer, or stopped midway."""
 
     status = 503
 

@@ -1,4 +1,4 @@
-"""Whether an Ollama answers at all, so that calls fail at once where it does not."""
+"""Whether Ollama answers at all, so that calls to one that does not fail at once."""
 
 import asyncio
 import time
@@ -13,9 +13,9 @@ FAIL_FAST_SECONDS = 3.0
 class Health:
     """Whether Ollama answers at all.
 
-    A call that got no answer, or that waits for long, raises a doubt. The next call then makes
-    `probe` first, a cheap one that raises `ModelError`, and all that come meanwhile wait for the
-    same probe. Where that fails too, calls fail at once for some seconds instead of queueing up.
+    A call that gets no answer, or waits long for one, raises doubt. The next call then first makes
+    `probe`, a cheap call that raises `ModelError`, and all others wait for the same probe. Where
+    that fails too, calls fail at once for some seconds instead of queueing up.
     """
 
     def __init__(self, probe: Callable[[], Awaitable[object]]) -> None:
@@ -26,7 +26,7 @@ class Health:
         self._probe: asyncio.Task[bool] | None = None
 
     async def check(self) -> None:
-        """Raise `ModelUnavailable` where Ollama is known not to answer."""
+        """Raise `ModelUnavailable` if Ollama is known not to answer."""
         now = time.monotonic()
         if now < self.fail_until:
             raise ModelUnavailable

@@ -1,4 +1,4 @@
-"""Ollama's own client, one for each event loop, with what it lacks.
+"""Ollama's own client, one for each event loop, with the features that it lacks.
 
 Three private parts of it and of httpx are used here and nowhere else; each says what breaks when an
 upgrade takes it away, and `tests/test_private_parts.py` then fails with the same words.
@@ -17,10 +17,10 @@ from httpx_aiohttp import AiohttpTransport
 
 
 class Client(ollama.AsyncClient):
-    """Ollama's own client, which refuses prompts that do not fit and can ask for the version."""
+    """Ollama's own client, with prompts refused that do not fit, and with `version`."""
 
     async def _request(self, *args: Any, **kwargs: Any) -> Any:
-        """Have Ollama refuse a prompt or a reply that does not fit: by itself it cuts them.
+        """Have Ollama refuse prompts and end replies that do not fit: by default it cuts them.
 
         Private part of ollama: `AsyncClient._request`, whose `chat` has no such parameters. Without
         it long prompts are silently cut. Then pass `truncate` and `shift` to `chat`, if it has them
@@ -42,11 +42,11 @@ class Client(ollama.AsyncClient):
 
 
 async def split_at_newlines(response: httpx.Response) -> None:
-    """Have a response split into lines as JSON lines are.
+    """Split a response into lines at newlines only.
 
     Private part of httpx: ollama's client reads a stream by `Response.aiter_lines`, replaced here.
-    By itself httpx also splits where Unicode does, such as at U+0085, in the middle of a text, and
-    its layers between the stream and a line take a sixth of the CPU time of relaying a token. Where
+    httpx also splits at Unicode's line breaks such as U+0085, in the middle of a text, and its
+    layers between the stream and a line take a sixth of the CPU time of relaying a token. Where
     the client reads streams in another way, replace that method instead.
     """
 
@@ -70,14 +70,14 @@ def client() -> Client:
     loop = asyncio.get_running_loop()
     if loop not in _clients:
         transport = AiohttpTransport(
-            # Every running reply holds a connection, so their number must not be limited here.
+            # Every running reply holds a connection, so their number is not limited here.
             client=lambda: aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
         )
         _clients[loop] = Client(
             host=settings.OLLAMA_HOST,
             transport=transport,
             timeout=httpx.Timeout(None, connect=settings.OLLAMA_CONNECT_TIMEOUT_SECONDS),
-            headers={"Accept-Encoding": "identity"},  # its lines are read as they come
+            headers={"Accept-Encoding": "identity"},  # lines are read as they arrive
             event_hooks={"response": [split_at_newlines]},
         )
     return _clients[loop]

@@ -1,8 +1,8 @@
-"""A thread's title by the model, in the place of its first words (`CHAT_TITLES=model`).
+"""Has the model write a thread's title, in place of its first words (`CHAT_TITLES=model`).
 
-The model is asked in the conversation itself, after its first reply has ended: so its prompt cache
-holds all but the question, and the person's next message finds the cache as it was. For the same
-reason the window stays the same, or Ollama would load the model anew.
+The model is asked within the conversation, after its first reply has ended, so that its prompt
+cache holds everything but the question, and is still useful for the user's next message. The window
+is the same as for replies, or Ollama would load the model anew.
 """
 
 import asyncio
@@ -31,10 +31,10 @@ QUESTION = (
     "Answer with the title alone."
 )
 AROUND_A_TITLE = " \t*#_\"'`“”„«»「」《》."
-# Some models think in the text; their template may have begun the thoughts for them.
+# Some models think in the text itself; their template may have opened the tag for them.
 THOUGHTS = re.compile(r"\A(?:.*</think>|\s*<think>.*)", re.DOTALL)
-# A bullet, and an introduction. A number above 1 is more likely part of the title.
-# The limits keep a long line from taking minutes.
+# A bullet or an introduction. A number above 1 is more likely part of the title.
+# Without the limits a long line could take minutes.
 BEFORE_A_TITLE = re.compile(
     r"\A(?:[-•]\s+|1[.)]\s+)?"
     r"(?:.*[:\uff1a]\Z"  # the title is on the next line
@@ -45,11 +45,11 @@ BEFORE_A_TITLE = re.compile(
 
 logger = logging.getLogger(__name__)
 
-_tasks: set[asyncio.Task[None]] = set()  # the event loop itself would let go of them
+_tasks: set[asyncio.Task[None]] = set()  # the event loop keeps weak references only
 
 
 def write_after(reply: LiveReply) -> None:
-    """Have the model write a title once this reply has ended, if it is its thread's first."""
+    """Have the model write a title after this reply, if it is its thread's first."""
     if settings.CHAT_TITLES == "model" and not reply.started.title_before:
         task = reply.loop.create_task(_write(reply), context=contextvars.Context())
         _tasks.add(task)
@@ -64,7 +64,7 @@ async def _write(reply: LiveReply) -> None:
     ):
         return
     thread = reply.started.thread
-    # Whoever has changed the title meanwhile wants it so.
+    # A title that was changed meanwhile stays.
     untitled = Thread.objects.filter(
         pk=thread.pk, title=thread.title, title_is_given=False, user__is_active=True
     )
@@ -92,7 +92,7 @@ async def _write(reply: LiveReply) -> None:
 
 
 def fits(reply: LiveReply) -> bool:
-    """Return whether the conversation still fits the window with one more question."""
+    """Return whether the conversation and the question for a title fit the window."""
     row, prompt = reply.started.reply, reply.started.prompt
     if row.prompt_tokens is None or row.completion_tokens is None:
         size = prompt.tokens + estimate(reply.text)
@@ -102,7 +102,7 @@ def fits(reply: LiveReply) -> bool:
 
 
 async def ask(reply: LiveReply) -> tuple[str, Stats]:
-    """Return the model's title of a conversation, and what it cost. Raises `ModelError`."""
+    """Return the model's title for a conversation, and what it cost. Raises `ModelError`."""
     prompt = reply.started.prompt
     messages = [
         *prompt.messages,
@@ -121,9 +121,9 @@ async def ask(reply: LiveReply) -> tuple[str, Stats]:
 
 
 def clean_title(answer: str) -> str:
-    """Return the title that a model's answer holds, without what models like to put around it.
+    """Return the title in a model's answer, without what models tend to put around it.
 
-    It is empty where nothing else has a letter or a digit.
+    Return nothing if no line has a letter or a digit beside that.
     """
     for line in THOUGHTS.sub("", answer).splitlines():
         title = BEFORE_A_TITLE.sub("", line.strip(AROUND_A_TITLE)).strip(AROUND_A_TITLE)

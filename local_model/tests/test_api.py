@@ -1,4 +1,4 @@
-"""What the server tells about its model, and what it says to requests it cannot serve."""
+"""What the server says about its model, and how it refuses requests."""
 
 from typing import Any
 
@@ -12,18 +12,18 @@ HELLO = [{"role": "user", "content": "Hello"}]
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-def test_it_says_that_it_runs(server: Running, method: str) -> None:
+def test_the_root_says_that_the_server_is_running(server: Running, method: str) -> None:
     answer = httpx.request(method, server.url)
 
     assert answer.status_code == 200
     assert answer.text == ("Ollama is running" if method == "GET" else "")
 
 
-def test_it_has_a_version(server: Running) -> None:
+def test_the_server_has_a_version(server: Running) -> None:
     assert httpx.get(f"{server.url}/api/version").json().keys() == {"version"}
 
 
-def test_it_lists_its_one_model(client: ollama.Client) -> None:
+def test_the_one_model_is_listed(client: ollama.Client) -> None:
     (model,) = client.list().models
 
     assert model.model == NAME
@@ -38,7 +38,7 @@ def test_it_lists_its_one_model(client: ollama.Client) -> None:
     assert model.details.quantization_level == "Q4_1"
 
 
-def test_it_shows_how_long_a_context_the_model_was_trained_for(client: ollama.Client) -> None:
+def test_show_has_the_context_length_of_the_training(client: ollama.Client) -> None:
     shown = client.show(NAME)
 
     assert shown.modelinfo is not None
@@ -51,7 +51,7 @@ def test_it_shows_how_long_a_context_the_model_was_trained_for(client: ollama.Cl
     assert shown.license == "apache-2.0"
 
 
-def test_it_lists_the_loaded_model_with_the_context_that_it_has(client: ollama.Client) -> None:
+def test_ps_lists_the_model_with_the_context_length_served(client: ollama.Client) -> None:
     (model,) = client.ps().models
 
     assert (model.model, model.context_length) == (NAME, 4096)

@@ -21,7 +21,7 @@ def question(words: int, about: str = "owl") -> dict[str, str]:
 
 
 def final_record(server: Running, messages: list[dict[str, str]], **options: Any) -> dict[str, Any]:
-    """Chat without the client, which drops the fields that it does not know."""
+    """Chat without the official client, which drops fields that it does not know."""
     body = {"model": NAME, "messages": messages, "options": options, "stream": False}
     answer = httpx.post(f"{server.url}/api/chat", json=body, timeout=60)
     assert answer.status_code == 200, answer.text
@@ -29,7 +29,7 @@ def final_record(server: Running, messages: list[dict[str, str]], **options: Any
     return record
 
 
-def test_it_streams_a_reply_token_by_token(client: ollama.Client) -> None:
+def test_a_reply_is_streamed_token_by_token(client: ollama.Client) -> None:
     *parts, last = client.chat(NAME, STORY, stream=True, options=GREEDY)
 
     assert len(parts) > 10
@@ -69,7 +69,7 @@ async def test_the_asynchronous_client_works_too(server: Running) -> None:
     assert [part.done async for part in stream] == [False, False, False, True]
 
 
-def test_it_stops_by_itself_when_it_has_said_all(client: ollama.Client) -> None:
+def test_a_reply_ends_by_itself(client: ollama.Client) -> None:
     messages = [{"role": "user", "content": "What is 2+2?"}]
 
     reply = client.chat(NAME, messages, options={"temperature": 0, "num_predict": 100})
@@ -78,7 +78,7 @@ def test_it_stops_by_itself_when_it_has_said_all(client: ollama.Client) -> None:
     assert "4" in (reply.message.content or "")
 
 
-def test_it_stops_at_a_stop_string_and_leaves_it_out(client: ollama.Client) -> None:
+def test_a_reply_stops_before_a_stop_string(client: ollama.Client) -> None:
     messages = [{"role": "user", "content": "Count from 1 to 20."}]
     options = {"temperature": 0, "num_predict": 40}
     unstopped = client.chat(NAME, messages, options=options).message.content or ""
@@ -171,7 +171,7 @@ def test_a_last_message_longer_than_the_window_is_refused(client: ollama.Client)
     assert refused.value.status_code == 400
 
 
-def test_no_message_is_dropped_for_who_does_not_want_that(client: ollama.Client) -> None:
+def test_no_message_is_dropped_with_truncate_off(client: ollama.Client) -> None:
     body = {
         "model": NAME,
         "messages": [question(70), {"role": "assistant", "content": "Yes."}, question(70)],
@@ -216,7 +216,7 @@ def test_more_chats_than_slots_all_get_their_reply(server: Running) -> None:
     assert set(reasons) <= {"stop", "length"}
 
 
-def test_the_records_have_the_fields_of_ollamas(server: Running) -> None:
+def test_the_records_have_the_same_fields_as_ollamas(server: Running) -> None:
     body = {"model": NAME, "messages": STORY, "options": {"num_predict": 1}}
     answer = httpx.post(f"{server.url}/api/chat", json=body, timeout=60)
 

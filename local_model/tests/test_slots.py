@@ -33,7 +33,7 @@ async def test_a_new_conversation_reuses_what_is_worth_more_than_it_displaces() 
     assert (await slots.borrow([*SYSTEM, *[2] * 10])).id == 0
 
 
-async def test_of_equal_slots_the_longest_unused_is_taken() -> None:
+async def test_of_equal_slots_the_least_recently_used_is_taken() -> None:
     slots = Slots(2)
     for prompt in ([1], [2]):
         slots.give_back(await slots.borrow(prompt))
@@ -41,7 +41,7 @@ async def test_of_equal_slots_the_longest_unused_is_taken() -> None:
     assert (await slots.borrow([3])).id == 0
 
 
-async def test_chats_wait_in_the_order_they_came() -> None:
+async def test_chats_wait_in_order_of_arrival() -> None:
     slots = Slots(1)
     only = await slots.borrow([])
     waiting = [asyncio.create_task(slots.borrow([number])) for number in range(3)]

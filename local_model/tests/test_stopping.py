@@ -22,14 +22,14 @@ ENDLESS = {
     ],
     "options": {"temperature": 0},
 }
-# Half a second on an idle machine; what is to be stopped would go on for half a minute.
+# Stopping takes half a second on an idle machine; generating would take half a minute.
 SOON = 3
 LONG_PROMPT = {"model": NAME, "messages": [{"role": "user", "content": "owl " * 1900}]}
 
 
 @contextlib.contextmanager
 def generating(server: Running) -> Iterator[Iterator[str]]:
-    """Keep a slot busy; yields the rest of the answer's lines."""
+    """Keep a slot busy, and yield the rest of the answer's lines."""
     url = f"{server.url}/api/chat"
     with httpx.stream("POST", url, json=ENDLESS, timeout=60) as answer:
         lines = answer.iter_lines()
@@ -51,14 +51,14 @@ def test_a_generation_ends_with_its_client(narrow: Running) -> None:
     assert seconds_until_a_turn(narrow) < SOON
 
 
-def test_so_does_one_that_is_not_streamed(narrow: Running) -> None:
+def test_a_generation_that_is_not_streamed_ends_with_its_client(narrow: Running) -> None:
     with pytest.raises(httpx.ReadTimeout):
         httpx.post(f"{narrow.url}/api/chat", json={**ENDLESS, "stream": False}, timeout=1)
 
     assert seconds_until_a_turn(narrow) < SOON
 
 
-def test_so_does_the_evaluation_of_a_long_prompt(narrow: Running) -> None:
+def test_the_evaluation_of_a_long_prompt_ends_with_its_client(narrow: Running) -> None:
     with pytest.raises(httpx.ReadTimeout):
         httpx.post(f"{narrow.url}/api/chat", json=LONG_PROMPT, timeout=1)
 
@@ -75,25 +75,25 @@ def test_a_queued_client_that_hangs_up_blocks_nobody(narrow: Running) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_it_in_the_middle_of_a_reply(number: signal.Signals) -> None:
+def test_a_signal_ends_the_server_in_the_middle_of_a_reply(number: signal.Signals) -> None:
     with serving("--slots", "1") as server, generating(server) as rest:
-        told = time.monotonic()
+        told_at = time.monotonic()
         server.process.send_signal(number)
 
         assert list(rest)[-1] == '{"error": "the server is shutting down"}'
         assert server.process.wait(timeout=10) == 0
-        assert time.monotonic() - told < 2
+        assert time.monotonic() - told_at < 2
 
 
-def test_a_signal_ends_it_in_the_middle_of_a_prompt() -> None:
+def test_a_signal_ends_the_server_in_the_middle_of_a_prompt() -> None:
     with serving("--slots", "1") as server:
         with pytest.raises(httpx.ReadTimeout):
             httpx.post(f"{server.url}/api/chat", json=LONG_PROMPT, timeout=1)
-        told = time.monotonic()
+        told_at = time.monotonic()
         server.process.terminate()
 
         assert server.process.wait(timeout=10) == 0
-        assert time.monotonic() - told < 2
+        assert time.monotonic() - told_at < 2
 
 
 def test_a_taken_port_is_one_plain_line() -> None:

@@ -1,4 +1,4 @@
-"""The scripted Ollama is as good as its word: shown with the official client."""
+"""The scripted Ollama keeps its promises, as seen by the official client."""
 
 import asyncio
 import json
@@ -43,7 +43,7 @@ def stream(
     yield from client.chat(model, HELLO, stream=True, **more)
 
 
-def test_it_streams_an_echo_and_ends_with_the_counts(
+def test_an_echo_is_streamed_and_ends_with_the_counts(
     ollama: ScriptedOllama, client: official.Client
 ) -> None:
     *pieces, end = stream(client, options={"temperature": 0})
@@ -59,7 +59,7 @@ def test_it_streams_an_echo_and_ends_with_the_counts(
     assert (chat.ended_by, chat.tokens_sent, ollama.open) == ("complete", 4, 0)
 
 
-def test_it_answers_whole_when_not_streamed(client: official.Client) -> None:
+def test_an_answer_comes_whole_when_not_streamed(client: official.Client) -> None:
     answer = client.chat("llama3.2", HELLO)
 
     assert answer.message.content == "You said: Hello, llama!"
@@ -100,7 +100,7 @@ def test_the_prompt_counts_no_more_than_the_window(
         ("reset", httpx.ReadError),
     ],
 )
-def test_it_fails_after_its_tokens(
+def test_a_script_can_fail_after_its_tokens(
     ollama: ScriptedOllama, client: official.Client, then: Then, failure: type[Exception]
 ) -> None:
     ollama.script = Script(["Hel", "lo"], then=then)
@@ -115,14 +115,16 @@ def test_it_fails_after_its_tokens(
         client.chat("llama3.2", HELLO)
 
 
-def test_it_can_leave_out_the_end_record(ollama: ScriptedOllama, client: official.Client) -> None:
+def test_a_script_can_leave_out_the_end_record(
+    ollama: ScriptedOllama, client: official.Client
+) -> None:
     ollama.script = Script(["Hel", "lo"], then="no_done")
 
     assert [piece.done for piece in stream(client)] == [False, False]
     assert ollama.chats[0].ended_by == "script"
 
 
-def test_it_refuses_with_a_status(ollama: ScriptedOllama, client: official.Client) -> None:
+def test_a_script_can_refuse_with_a_status(ollama: ScriptedOllama, client: official.Client) -> None:
     ollama.scripts.append(Script(status=503, error="server busy, please try again."))
 
     with pytest.raises(official.ResponseError, match="server busy") as refused:
@@ -131,7 +133,7 @@ def test_it_refuses_with_a_status(ollama: ScriptedOllama, client: official.Clien
     assert client.chat("llama3.2", HELLO).done, "the script served once"
 
 
-def test_it_does_not_know_other_models(ollama: ScriptedOllama, client: official.Client) -> None:
+def test_other_models_are_not_found(ollama: ScriptedOllama, client: official.Client) -> None:
     with pytest.raises(official.ResponseError, match="model 'absent' not found") as refused:
         list(stream(client, model="absent"))
     assert refused.value.status_code == 404
@@ -149,7 +151,7 @@ def test_it_does_not_know_other_models(ollama: ScriptedOllama, client: official.
     ],
     ids=["hanging", "held", "between tokens"],
 )
-def test_it_notices_that_the_reader_left(
+def test_a_reader_that_leaves_is_noticed(
     ollama: ScriptedOllama, client: official.Client, script: Script
 ) -> None:
     ollama.script = script
@@ -173,7 +175,7 @@ def test_it_notices_that_the_reader_left(
         (Script(["late"], hold_after=0), False),
     ],
 )
-def test_it_can_keep_even_its_headers(
+def test_a_script_can_withhold_even_the_headers(
     ollama: ScriptedOllama, script: Script, headers: bool
 ) -> None:
     ollama.script = script
@@ -218,7 +220,7 @@ async def test_a_script_may_depend_on_the_request(ollama: ScriptedOllama) -> Non
     await asyncio.to_thread(ollama.wait_for_open, 0)
 
 
-def test_it_lists_and_describes_its_models(ollama: ScriptedOllama, client: official.Client) -> None:
+def test_models_are_listed_and_described(ollama: ScriptedOllama, client: official.Client) -> None:
     ollama.models["qwen:latest"] = ModelInfo(32_768, architecture="qwen3")
 
     names = [model.model for model in client.list().models]
@@ -235,7 +237,7 @@ def test_it_lists_and_describes_its_models(ollama: ScriptedOllama, client: offic
     assert httpx.get(ollama.url).text == "Ollama is running"
 
 
-def test_it_pulls(ollama: ScriptedOllama, client: official.Client) -> None:
+def test_a_model_can_be_pulled(ollama: ScriptedOllama, client: official.Client) -> None:
     progress = list(client.pull("fresh", stream=True))
 
     assert progress[0].status == "pulling manifest"
@@ -248,7 +250,7 @@ def test_it_pulls(ollama: ScriptedOllama, client: official.Client) -> None:
         list(client.pull("unknown", stream=True))
 
 
-def test_it_dies_and_comes_back_on_its_port(
+def test_the_server_dies_and_comes_back_on_its_port(
     ollama: ScriptedOllama, client: official.Client
 ) -> None:
     port = ollama.port
@@ -268,7 +270,7 @@ def test_it_dies_and_comes_back_on_its_port(
     assert client.chat("llama3.2", HELLO).done
 
 
-def test_it_can_hang_altogether(ollama: ScriptedOllama, client: official.Client) -> None:
+def test_the_server_can_hang_altogether(ollama: ScriptedOllama, client: official.Client) -> None:
     ollama.script = Script(["Hel", "lo"], hold_after=1)
     pieces = stream(client)
     next(pieces)
@@ -288,7 +290,7 @@ def test_tokens_join_to_their_text() -> None:
         assert "".join(tokens_of(text)) == text
 
 
-def test_it_runs_as_a_process_at_a_fixed_rate() -> None:
+def test_the_process_answers_at_a_fixed_rate() -> None:
     port = free_port()
     module = "testing.scripted_ollama"
     arguments = ["--port", str(port), "--interval", "0.01", "--tokens", "20"]

@@ -1,4 +1,4 @@
-"""`manage.py pullmodel NAME`: has Ollama download a model."""
+"""`manage.py pullmodel NAME`: have Ollama download a model."""
 
 from typing import Any
 
@@ -12,16 +12,16 @@ BAR_WIDTH = 40
 
 
 class Command(BaseCommand):
-    """Pulls a model, with a progress bar."""
+    """Pull a model, with a progress bar."""
 
     help = "Download a model into Ollama, such as llama3.2."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Take the model's name."""
+        """Add the model's name."""
         parser.add_argument("name", help="the model's name, as on ollama.com/library")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Pull the model and say when it is there."""
+        """Pull the model, and print when it is ready."""
         before = ""
         try:
             for status, done, total in client.pull(options["name"]):
@@ -38,7 +38,7 @@ class Command(BaseCommand):
 
 
 def progress(done: int, total: int) -> str:
-    """Return a bar with the share and the size of what has come; empty without a size."""
+    """Return a bar with the share that has arrived and the total size; empty without a size."""
     if not total:
         return ""
     filled = BAR_WIDTH * done // total
