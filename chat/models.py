@@ -4,8 +4,8 @@ from datetime import timedelta
 
 from django.conf import settings
 from django.db import models
-from django.db.models import F, Q, Sum
-from django.db.models.functions import Coalesce
+from django.db.models import ExpressionWrapper, F, Q, Sum
+from django.db.models.functions import Coalesce, Now
 from django.utils import timezone
 
 from accounts.models import User
@@ -25,6 +25,16 @@ class Thread(models.Model):
     options = models.JSONField(default=dict, blank=True)
     created_at = models.DateTimeField(default=timezone.now)
     updated_at = models.DateTimeField(default=timezone.now)
+    # The end of the current branch; None stands for the newest message. Without a constraint: every
+    # deletion of messages would have to look for the threads that end in one of them.
+    current_message = models.ForeignKey(
+        "Message",
+        models.DO_NOTHING,
+        null=True,
+        related_name="+",
+        db_constraint=False,
+        db_index=False,
+    )
 
     class Meta:
         indexes = [models.Index(F("user"), F("updated_at").desc(), F("id").desc(), name="activity")]
@@ -62,6 +72,15 @@ class MessageQuerySet(models.QuerySet["Message"]):
         """Return the replies that are being written, or seem to be."""
         return self.filter(status=MessageStatus.GENERATING)
 
+    def with_silence(self) -> "MessageQuerySet":
+        """Return the messages with the time since their last heartbeat, as `silent_for`.
+
+        By the database's clock: those of two machines differ.
+        """
+        since = Coalesce("heartbeat_at", "created_at")
+        silent_for = ExpressionWrapper(Now() - since, output_field=models.DurationField())
+        return self.annotate(silent_for=silent_for)
+
 
 class Message(models.Model):
     """What a user or the model wrote; a reply that is being written has the status generating."""
@@ -72,6 +91,9 @@ class Message(models.Model):
     content = models.TextField(blank=True)
     status = models.CharField(max_length=11, choices=MessageStatus, default=MessageStatus.COMPLETE)
     created_at = models.DateTimeField(default=timezone.now)
+    # How many tokens the content has by prompt/estimate.py, and by which version of it.
+    tokens = models.PositiveIntegerField(null=True)
+    estimator = models.PositiveSmallIntegerField(null=True)
 
     # Of a reply only.
     thinking = models.TextField(blank=True)
@@ -79,6 +101,7 @@ class Message(models.Model):
     error_code = models.CharField(max_length=50, blank=True)
     prompt_tokens = models.PositiveIntegerField(null=True)
     completion_tokens = models.PositiveIntegerField(null=True)
+    finish_reason = models.CharField(max_length=20, blank=True, db_default="")
     duration_ms = models.PositiveIntegerField(null=True)
     first_token_ms = models.PositiveIntegerField(null=True)
     # What the model saw: see prompt/window.py.
@@ -87,6 +110,7 @@ class Message(models.Model):
     context_tokens = models.PositiveIntegerField(null=True)
     turns_kept = models.PositiveIntegerField(null=True)
     turns_dropped = models.PositiveIntegerField(null=True)
+    characters_cut = models.PositiveIntegerField(null=True)
     # The process that writes it, its last heartbeat (until the end is stored), and when a reader in
     # another process last said that it is there.
     owner = models.CharField(max_length=300, blank=True)
@@ -124,6 +148,7 @@ class Message(models.Model):
         return {
             "turns_kept": self.turns_kept,
             "turns_dropped": self.turns_dropped,
+            "characters_cut": self.characters_cut,
             "tokens": self.prompt_tokens or self.context_tokens,
         }
 

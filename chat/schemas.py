@@ -128,6 +128,7 @@ class UsageOfReply(Answer):
 class ContextOut(Answer):
     turns_kept: int | None
     turns_dropped: int | None
+    characters_cut: int | None
     tokens: int | None
 
 
@@ -146,6 +147,7 @@ class MessageOut(Answer):
     created_at: datetime.datetime
     model: NoneIfEmpty
     error_code: NoneIfEmpty
+    finish_reason: NoneIfEmpty
     usage: UsageOfReply | None
     context: ContextOut | None
 

@@ -43,34 +43,58 @@ def page_of_threads(user: User, limit: int, cursor: str) -> tuple[Sequence[Threa
     return paging.page(threads, limit, user, lambda thread: (str(thread.updated_at), thread.pk))
 
 
-def path_to(thread: Thread, message: int | str | None) -> list[Message]:
-    """Return the messages from the thread's first to this one, in one query.
+def path_back(end: Message, *, oldest: int, tokens: int) -> list[Message]:
+    """Return the messages of a branch up to `end`, oldest first, in one query.
 
-    `message` is an id, None for the empty path, or "newest" for the newest message. Each message
-    has one parent, so editing or asking again makes a branch.
+    None with an id below `oldest`, and none before those that have more than `tokens` in sum; one
+    that was never sized counts a token for each character. Each message has one parent, which is
+    older, so editing or asking again makes a branch.
     """
-    if message is None:
-        return []
-    newest = "(SELECT MAX(id) FROM chat_message WHERE thread_id = %s)"
-    end, key = (newest, thread.pk) if message == "newest" else ("%s", message)
     return list(
         Message.objects.raw(
-            "WITH RECURSIVE path(id, parent_id) AS ("  # noqa: S608  # nosec B608
-            f" SELECT id, parent_id FROM chat_message WHERE id = {end} AND thread_id = %s"
-            " UNION ALL SELECT m.id, m.parent_id FROM chat_message m"
-            " JOIN path ON m.id = path.parent_id)"
-            " SELECT * FROM chat_message WHERE id IN (SELECT id FROM path) ORDER BY id",
-            [key, thread.pk],
+            """
+            WITH RECURSIVE path(id, parent_id, tokens) AS (
+                SELECT id, parent_id, COALESCE(tokens, LENGTH(content))
+                FROM chat_message WHERE id = %s
+                UNION ALL
+                SELECT m.id, m.parent_id, path.tokens + COALESCE(m.tokens, LENGTH(m.content))
+                FROM chat_message m JOIN path ON m.id = path.parent_id
+                WHERE m.id >= %s AND path.tokens <= %s)
+            SELECT m.* FROM path JOIN chat_message m ON m.id = path.id ORDER BY m.id""",
+            [end.pk, oldest, tokens],
         )
     )
 
 
-def record_activity(thread_id: int, title: str, now: datetime) -> bool:
-    """Set a thread's last activity, and its title where it has none; return whether it exists."""
+def record_activity(thread: Thread, title: str, now: datetime, *, only_if_unmoved: bool) -> bool:
+    """Set a thread's last activity, and its title where it has none; return whether it was there.
+
+    `only_if_unmoved` demands that its current branch still ends where it did when it was read.
+    """
     statement = """
         UPDATE chat_thread SET updated_at = %s, title = COALESCE(NULLIF(title, ''), %s)
         WHERE id = %s"""
-    return bool(sql.execute(statement, now, title, thread_id))
+    if not only_if_unmoved:
+        return bool(sql.execute(statement, now, title, thread.pk))
+    if thread.current_message_id is None:
+        return bool(
+            sql.execute(f"{statement} AND current_message_id IS NULL", now, title, thread.pk)
+        )
+    return bool(
+        sql.execute(
+            f"{statement} AND current_message_id = %s",
+            now,
+            title,
+            thread.pk,
+            thread.current_message_id,
+        )
+    )
+
+
+def set_current_message(thread: Thread, message: Message) -> None:
+    """Have the thread's current branch end in a message."""
+    statement = "UPDATE chat_thread SET current_message_id = %s WHERE id = %s"
+    sql.execute(statement, message.pk, thread.pk)
 
 
 def save_reply_end(reply: Message, *, only_if_generating: bool) -> bool:
@@ -78,7 +102,7 @@ def save_reply_end(reply: Message, *, only_if_generating: bool) -> bool:
     statement = """
         UPDATE chat_message SET status = %s, content = %s, thinking = %s, error_code = %s,
             prompt_tokens = %s, completion_tokens = %s, duration_ms = %s, first_token_ms = %s,
-            heartbeat_at = NULL
+            finish_reason = %s, tokens = %s, estimator = %s, heartbeat_at = NULL
         WHERE id = %s"""
     values = (
         reply.status,
@@ -89,6 +113,9 @@ def save_reply_end(reply: Message, *, only_if_generating: bool) -> bool:
         reply.completion_tokens,
         reply.duration_ms,
         reply.first_token_ms,
+        reply.finish_reason,
+        reply.tokens,
+        reply.estimator,
         reply.pk,
     )
     if only_if_generating:
@@ -96,16 +123,15 @@ def save_reply_end(reply: Message, *, only_if_generating: bool) -> bool:
     return bool(sql.execute(statement, *values))
 
 
-def save_texts(texts: Iterable[tuple[int, str, str]], now: datetime) -> None:
-    """Store the text and thinking of running replies, by id, with `now` as their heartbeat.
+def save_texts(texts: Iterable[tuple[int, str, str]]) -> None:
+    """Store the text and thinking of running replies, by id.
 
     One statement, run for each of them: the ORM's `bulk_update` would compare every row with every
     id.
     """
     sql.execute_many(
-        "UPDATE chat_message SET content = %s, thinking = %s, heartbeat_at = %s"
-        " WHERE id = %s AND status = %s",
-        [(text, thinking, now, pk, MessageStatus.GENERATING) for pk, text, thinking in texts],
+        "UPDATE chat_message SET content = %s, thinking = %s WHERE id = %s AND status = %s",
+        [(text, thinking, pk, MessageStatus.GENERATING) for pk, text, thinking in texts],
     )
 
 

@@ -64,7 +64,7 @@ class Stats(NamedTuple):
     prompt_tokens: int
     completion_tokens: int
     duration_ms: int
-    finish_reason: str
+    finish_reason: str  # "stop", or "length" where the reply was cut
 
 
 @asynccontextmanager

@@ -5,6 +5,8 @@ import unicodedata
 from collections import Counter
 from math import ceil
 
+VERSION = 1  # to be raised with every change of `estimate`: messages keep what it gave them
+
 # What a model's template adds to each message, as a careful guess: its role and its end.
 TOKENS_AROUND_A_MESSAGE = 12
 

@@ -6,6 +6,7 @@ from itertools import pairwise
 
 from chat.models import Message, MessageStatus, Sender
 from chat.ollama.client import ChatMessage
+from chat.prompt import estimate as estimator
 from chat.prompt.estimate import estimate, script_of
 from chat.prompt.marks import neutralize_markup
 
@@ -31,7 +32,7 @@ class Turn:
     @property
     def estimated_tokens(self) -> int:
         """How many tokens the turn has by `estimate`."""
-        return sum(estimate(message["content"]) for message in self.messages())
+        return size_of(self.question) + size_of(self.reply)
 
     @property
     def tokens_so_far(self) -> int | None:
@@ -41,8 +42,24 @@ class Turn:
             return None
         answer = reply.completion_tokens
         if reply.thinking:  # which was counted with the answer, and is not sent again
-            answer = min(answer, estimate(reply.content))
+            answer = min(answer, size_of(reply))
         return reply.prompt_tokens + answer
+
+
+def size_of(message: Message) -> int:
+    """Return how many tokens a message has by `estimate`, which it keeps."""
+    if message.tokens is None or message.estimator != estimator.VERSION:
+        message.tokens = estimate(neutralize_markup(message.content))
+        message.estimator = estimator.VERSION
+    return message.tokens
+
+
+def turns_so_far(path: Sequence[Message]) -> int:
+    """Return how many turns a branch has, though `path` may hold only the newest of them."""
+    if path and path[-1].turns_kept is not None and path[-1].turns_dropped is not None:
+        has_failed = path[-1].status == MessageStatus.FAILED
+        return path[-1].turns_kept + path[-1].turns_dropped + (not has_failed)
+    return len(turns_of(path))
 
 
 def turns_of(path: Sequence[Message]) -> list[Turn]:

@@ -12,9 +12,11 @@ prompt cache needs to skip it.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from hashlib import sha256
+from itertools import chain
 from math import ceil
 from typing import Any
 
@@ -24,48 +26,79 @@ from chat.models import Message, Thread
 from chat.ollama.client import ChatMessage
 from chat.prompt.estimate import estimate, script_of
 from chat.prompt.marks import neutralize_markup
-from chat.prompt.turns import Turn, correction, turn_sizes, turns_of
+from chat.prompt.turns import Turn, correction, size_of, turn_sizes, turns_of, turns_so_far
 from core.errors import ApiError
 
 # What the model's template adds once, as a careful guess: Llama's tells the date, SmolLM's has a
 # system prompt of its own.
 TOKENS_OF_A_TEMPLATE = 32
 
+OMISSION = "[…]"  # in the place of a text's middle
+LEAST_TOKENS_OF_A_TURN = 100
+
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
     """The prompt of one reply.
 
-    `start` is the id of the first message after the system prompt, None where that is the new one.
-    `tokens` is the size of the prompt: estimated for what no reply has counted yet. It fits in
-    `num_ctx`, the thread's window; `model_window` is the one for which Ollama loads the model.
+    `tokens` is its size: estimated for what no reply has counted yet, as `question_tokens` is for
+    the new message alone. It fits in `num_ctx`, the thread's window; `model_window` is the one for
+    which Ollama loads the model. `characters_cut` is how many were cut out of the only turn that is
+    left.
     """
 
-    messages: list[ChatMessage]
-    start: int | None
+    system: str
+    turns: Sequence[Turn]
+    question: str
+    question_tokens: int
     num_ctx: int
     model_window: int
     tokens: int
-    turns_kept: int
     turns_dropped: int
+    characters_cut: int = 0
+
+    @property
+    def start(self) -> int | None:
+        """The id of the first message after the system prompt; None where that is the new one."""
+        return self.turns[0].question.pk if self.turns else None
+
+    @property
+    def messages(self) -> list[ChatMessage]:
+        """The messages, as the model gets them."""
+        system = [ChatMessage(role="system", content=self.system)] if self.system.strip() else []
+        turns = chain.from_iterable(turn.messages() for turn in self.turns)
+        return [*system, *turns, ChatMessage(role="user", content=self.question)]
+
+    def with_fewer_turns(self) -> "Prompt | None":
+        """Return the prompt without the older half of its turns; None where it has none."""
+        if not self.turns:
+            return None
+        dropped = ceil(len(self.turns) / 2)
+        return replace(
+            self,
+            turns=self.turns[dropped:],
+            tokens=self.tokens - sum(turn.estimated_tokens for turn in self.turns[:dropped]),
+            turns_dropped=self.turns_dropped + dropped,
+            characters_cut=0,
+        )
 
 
 def plan(thread: Thread, path: Sequence[Message], text: str, window: int) -> Prompt:
     """Return the prompt for `text`, sent after the messages of `path`.
 
-    `window` is the model's context length in tokens, as far as this server allows it. Raises
-    `ApiError` where `text` alone does not fit.
+    `path` may begin where `read_path` begins it. `window` is the model's context length in tokens,
+    as far as this server allows it. Raises `ApiError` where `text` alone does not fit.
     """
     num_ctx, budget = limits(thread, window)
-    asked = ChatMessage(role="user", content=neutralize_markup(text))
-    new = estimate(asked["content"])
+    question = neutralize_markup(text)
+    question_tokens = new = estimate(question)
     kept = turns_since_start(path, thread, num_ctx)
     before = tokens_before(kept, thread, num_ctx)
     if before + new > budget:
         new = ceil(new * correction(kept, thread.model, script_of(text)))
     require_fit(thread, new, window)
 
-    tokens = before + new
+    tokens, characters_cut = before + new, 0
     if tokens > budget:
         sizes = turn_sizes(kept, thread.model)
         least = front_size(thread) + new
@@ -73,24 +106,54 @@ def plan(thread: Thread, path: Sequence[Message], text: str, window: int) -> Pro
         # where a long message does, the turns keep half of what it leaves.
         goal = max(min(num_ctx // 2, budget * 2 // 3), (least + budget) // 2)
         tokens = least + sum(sizes)
-        while tokens > goal:
+        while tokens > goal and len(kept) > 1:
             tokens -= sizes.pop(0)
             del kept[0]
+        if tokens > budget:  # by the last turn alone
+            kept, characters_cut = shorten(kept, budget - least)
+            tokens = least + sum(turn.estimated_tokens for turn in kept)
 
-    system = neutralize_markup(thread.effective_system_prompt)
-    messages = [ChatMessage(role="system", content=system)] if system.strip() else []
-    for turn in kept:
-        messages += turn.messages()
-    messages.append(asked)
     return Prompt(
-        messages,
-        start=kept[0].question.pk if kept else None,
-        num_ctx=num_ctx,
-        model_window=window,
-        tokens=tokens,
-        turns_kept=len(kept),
-        turns_dropped=len(turns_of(path)) - len(kept),
+        neutralize_markup(thread.effective_system_prompt),
+        kept,
+        question,
+        question_tokens,
+        num_ctx,
+        window,
+        tokens,
+        turns_dropped=turns_so_far(path) - len(kept),
+        characters_cut=characters_cut,
     )
+
+
+def shorten(turns: list[Turn], tokens: int) -> tuple[list[Turn], int]:
+    """Return the one turn in so many tokens, and how many characters of it were cut.
+
+    The middle of its reply goes first; a question that leaves the reply less than half is cut, too.
+    Without a turn where there is no room for one.
+    """
+    (turn,) = turns
+    if tokens < LEAST_TOKENS_OF_A_TURN:
+        return [], 0
+    question = cut_middle(turn.question, max(tokens // 2, tokens - size_of(turn.reply)))
+    reply = cut_middle(turn.reply, tokens - size_of(question))
+    cut = len(turn.question.content) + len(turn.reply.content)
+    cut -= len(question.content) + len(reply.content)
+    return [Turn(question, reply)], cut
+
+
+def cut_middle(message: Message, tokens: int) -> Message:
+    """Return the message, or a copy of at most so many tokens with its middle left out."""
+    if size_of(message) <= tokens:
+        return message
+    text, kept = message.content, len(message.content) * tokens // size_of(message) // 2
+    while True:
+        short = copy(message)
+        short.content = f"{text[:kept]}\n{OMISSION}\n{text[len(text) - kept :]}"
+        short.tokens = None
+        if kept == 0 or size_of(short) <= tokens:
+            return short
+        kept = kept * 9 // 10
 
 
 def options_for(thread: Thread, prompt: Prompt) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import Q
 
+from chat import statements
 from chat.models import Message, MessageStatus, Thread
 from chat.ollama import client
 from chat.prompt.estimate import estimate
@@ -14,10 +15,11 @@ from chat.prompt.window import require_fit
 from chat.replies import lifecycle, live, store, titles
 from chat.replies.live import ServerShuttingDown
 from chat.replies.orphans import interrupt_orphans
-from chat.replies.store import Draft, ReplyInProgress, StartedReply
+from chat.replies.store import BranchMoved, Draft, ReplyInProgress, StartedReply
 from core.database import in_background, in_database, writers
 
 STOP_POLL_SECONDS = 0.1
+START_TRIES = 3  # against others who send to the same thread at the same moment
 MOST_LETTERS_IN_A_TOKEN = 8
 
 
@@ -54,19 +56,19 @@ def start(draft: Draft, thread: Thread, window: int) -> StartedReply | int:
     Where the draft's key has just started a reply, return that one's id. Raises `ReplyInProgress`
     where the thread has a running reply, and what `store.start` raises.
     """
-    try:
-        return store.start(draft, thread, window)
-    except (ReplyInProgress, IntegrityError):
-        # Somebody else was faster, with the same key or in the same thread.
-        if reply_id := store.find_repeated(draft):
-            return reply_id
-        if interrupt_orphans(Message.objects.filter(thread=thread)):
-            raise ReplyInProgress from None
-    # The process that wrote the thread's reply had died.
-    try:
-        return store.start(draft, thread, window)
-    except IntegrityError:
-        raise ReplyInProgress from None
+    for _ in range(START_TRIES):
+        try:
+            return store.start(draft, thread, window)
+        except BranchMoved:
+            thread = statements.get_thread(draft.user, draft.thread_id)
+        except (ReplyInProgress, IntegrityError):
+            # Somebody else was faster, with the same key or in the same thread; or the process that
+            # wrote the thread's reply has died.
+            if reply_id := store.find_repeated(draft):
+                return reply_id
+            if interrupt_orphans(Message.objects.filter(thread=thread)):
+                break
+    raise ReplyInProgress
 
 
 def stop(which: Q) -> list[int]:

@@ -61,6 +61,7 @@ class End(NamedTuple):
     """The reply is complete or was stopped."""
 
     status: str
+    finish_reason: str | None
     usage: dict[str, int | None] | None
 
 
@@ -80,7 +81,7 @@ def last_event(reply: Message, error: ApiError | None = None) -> End | Failure:
     elif reply.status == MessageStatus.FAILED and error is None:
         error = ReplyFailed(reply.error_code)
     if error is None or reply.status in (MessageStatus.COMPLETE, MessageStatus.STOPPED):
-        return End(reply.status, reply.usage)
+        return End(reply.status, reply.finish_reason or None, reply.usage)
     return Failure(error)
 
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncIterator
 
 from django.db import OperationalError
-from django.utils import timezone
+from django.db.models.functions import Now
 
 from chat.models import Message, MessageStatus, Thread
 from chat.ollama.errors import ModelUnavailable
@@ -76,14 +76,14 @@ def read(reply_id: int, *, note_reader: bool) -> Message | None:
 
     `note_reader` lets the process that writes it know that somebody reads along.
     """
-    rows = Message.objects.filter(pk=reply_id)
+    rows = Message.objects.with_silence().filter(pk=reply_id)
     reply = rows.first()
     if reply and reply.status == MessageStatus.GENERATING:
         if is_orphaned(reply):
             interrupt_orphans(rows)
             return rows.first()
         if note_reader:
-            rows.update(followed_at=timezone.now())
+            rows.update(followed_at=Now())
     return reply
 
 

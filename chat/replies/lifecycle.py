@@ -22,13 +22,14 @@ from datetime import timedelta
 from typing import Any
 
 from django.db.models import Q
-from django.utils import timezone
+from django.db.models.functions import Now
 
 from chat import statements
 from chat.models import Message, MessageStatus, Sender
 from chat.replies.owner import this_process
 
 LAST_WORDS_AFTER = timedelta(seconds=3)
+CLOCK_PRECISION = timedelta(milliseconds=1)  # of SQLite's, which compares times as text
 
 
 def begin(**fields: Any) -> Message:
@@ -40,7 +41,7 @@ def begin(**fields: Any) -> Message:
         sender=Sender.BOT,
         status=MessageStatus.GENERATING,
         owner=this_process(),
-        heartbeat_at=fields["created_at"],
+        heartbeat_at=Now(),
         **fields,
     )
 
@@ -71,7 +72,9 @@ def stop(which: Q) -> list[int]:
 
 def interrupt(orphan: Message) -> None:
     """End a reply whose owner has died, unless it has come back meanwhile."""
-    unchanged = Message.objects.generating().filter(pk=orphan.pk, heartbeat_at=orphan.heartbeat_at)
+    unchanged = Message.objects.generating().filter(pk=orphan.pk)
+    if orphan.heartbeat_at:
+        unchanged = unchanged.filter(heartbeat_at__lt=orphan.heartbeat_at + CLOCK_PRECISION)
     unchanged.update(status=MessageStatus.INTERRUPTED)
 
 
@@ -86,9 +89,17 @@ def discard(reply: Message) -> bool:
     return True
 
 
+def silence_of(reply: Message) -> timedelta:
+    """Return the time since the last heartbeat of a reply that was read `with_silence`."""
+    silent_for: timedelta = reply.silent_for  # type: ignore[attr-defined]
+    return silent_for
+
+
 def has_unsaved_text(reply: Message) -> bool:
-    """Return whether more of the text may come: it is being written, or was stopped elsewhere."""
+    """Return whether more of the text may come: it is being written, or was stopped elsewhere.
+
+    `reply` was read `with_silence`.
+    """
     if reply.status == MessageStatus.GENERATING:
         return True
-    heard_at = reply.heartbeat_at
-    return heard_at is not None and timezone.now() - heard_at < LAST_WORDS_AFTER
+    return reply.heartbeat_at is not None and silence_of(reply) < LAST_WORDS_AFTER

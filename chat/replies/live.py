@@ -10,16 +10,16 @@ import contextvars
 import logging
 import time
 from collections.abc import AsyncIterator
-from datetime import datetime
+from datetime import timedelta
 
 from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db import InterfaceError, OperationalError
-from django.utils import timezone
 
 from chat.models import MessageStatus
 from chat.ollama import client
-from chat.ollama.errors import ModelError, ModelUnavailable
+from chat.ollama.client import Stats
+from chat.ollama.errors import ModelError, ModelUnavailable, PromptTooLong
 from chat.prompt.window import options_for
 from chat.replies import store
 from chat.replies.events import Cursor, Event, KeepAlive, Start, last_event
@@ -52,6 +52,7 @@ class LiveReply:
         self.started = started
         self.text = ""
         self.thinking = ""
+        self.saved_length = 0  # of text and thinking, as of the last checkpoint
         self.pieces = 0
         self.first_token_ms: int | None = None
         self.last_event: Event | None = None
@@ -64,11 +65,14 @@ class LiveReply:
         self._waking: asyncio.TimerHandle | None = None
         self._cut_short: MessageStatus | None = None
         self.loop = asyncio.get_running_loop()
-        options = options_for(started.thread, started.prompt)
-        call = client.chat(started.reply.model, started.prompt.messages, options, self._add)
         # Two tasks, so that it is the call alone that gets cancelled.
-        self._call = self.loop.create_task(call)
+        self._call = self.loop.create_task(self._generate())
         self.task = self.loop.create_task(self._run())
+
+    @property
+    def length(self) -> int:
+        """How many characters there are, of text and thinking: they only grow."""
+        return len(self.text) + len(self.thinking)
 
     def end(self, status: MessageStatus) -> None:
         """Cut the reply short, unless it has ended or was cut short before."""
@@ -103,7 +107,7 @@ class LiveReply:
             state is None
             or state.status != MessageStatus.GENERATING
             or not state.user_is_active
-            or self._is_abandoned(state.followed_at)
+            or self._is_abandoned(state.followed_ago)
         ):
             self.end(MessageStatus.STOPPED)
 
@@ -112,14 +116,13 @@ class LiveReply:
         if time.monotonic() - self.heard_at > KEEP_ALIVE_SECONDS:
             self._wake(is_news=False)
 
-    def _is_abandoned(self, followed_at: datetime | None) -> bool:
+    def _is_abandoned(self, followed_ago: timedelta | None) -> bool:
         limit = settings.CHAT_ABANDONED_REPLY_SECONDS
         if limit is None or self.readers:
             return False
         alone_for = time.monotonic() - self.left_at
-        if followed_at:
-            elsewhere = (timezone.now() - followed_at).total_seconds() - 2 * FOLLOWED_SECONDS
-            alone_for = min(alone_for, elsewhere)
+        if followed_ago is not None:
+            alone_for = min(alone_for, followed_ago.total_seconds() - 2 * FOLLOWED_SECONDS)
         return alone_for > limit
 
     async def _has_news(self) -> bool:
@@ -159,6 +162,27 @@ class LiveReply:
             else:
                 wait = PIECE_SECONDS - now % PIECE_SECONDS
                 self._waking = self.loop.call_later(wait, self._wake)
+
+    async def _generate(self) -> Stats:
+        """Have the model write; where it refuses the prompt as too long, once more with less."""
+        while True:
+            prompt = self.started.prompt
+            options = options_for(self.started.thread, prompt)
+            try:
+                return await client.chat(
+                    self.started.reply.model, prompt.messages, options, self._add
+                )
+            except PromptTooLong:
+                shorter = prompt.with_fewer_turns()
+                if shorter is None:
+                    raise
+                logger.warning(
+                    "Reply %s: the model refused %s turns as too long, trying %s",
+                    self.started.reply.pk,
+                    len(prompt.turns),
+                    len(shorter.turns),
+                )
+                self.started.prompt = shorter
 
     async def _run(self) -> None:
         reply = self.started.reply
@@ -265,10 +289,14 @@ class Registry:
             self._checkpoint_soon.clear()
             for reply in self.replies.values():
                 reply.keep_alive()
-            # In the order of ids, as all others do that lock several of them.
-            texts = sorted((pk, reply.text, reply.thinking) for pk, reply in self.replies.items())
+            ids = list(self.replies)
+            changed = [
+                (pk, reply.text, reply.thinking)
+                for pk, reply in self.replies.items()
+                if reply.length != reply.saved_length
+            ]
             try:
-                states = await in_background(heartbeats, store.save_checkpoint, texts)
+                states = await in_background(heartbeats, store.save_checkpoint, ids, changed)
             except DatabaseError as error:
                 logger.error("A checkpoint could not be stored: %s", error)
                 continue
@@ -276,7 +304,10 @@ class Registry:
                 # A mistake of ours must not end the heartbeats, or all replies would seem orphaned.
                 logger.exception("A checkpoint failed")
                 continue
-            for pk, _, _ in texts:
+            for pk, text, thinking in changed:
+                if pk in self.replies:
+                    self.replies[pk].saved_length = len(text) + len(thinking)
+            for pk in ids:
                 if pk in self.replies:
                     self.replies[pk].react(states.get(pk))
 

@@ -3,14 +3,15 @@
 All of it is sync, and each function is one transaction: none is open while the model writes.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from hashlib import sha256
 from textwrap import shorten
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from django.db import transaction
+from django.db.models.functions import Now
 from django.http import Http404
 from django.utils import timezone
 
@@ -18,7 +19,9 @@ from accounts.models import User
 from chat import statements, usage
 from chat.models import Message, MessageStatus, Send, Sender, Thread
 from chat.ollama.client import Stats
-from chat.prompt import window
+from chat.prompt import estimate, window
+from chat.prompt.path import read_path
+from chat.prompt.turns import size_of
 from chat.prompt.window import Prompt
 from chat.replies import lifecycle
 from core.errors import ApiError
@@ -38,6 +41,10 @@ class IdempotencyKeyReused(ApiError):
 
     status, code = 409, "idempotency_key_reused"
     message = "This Idempotency-Key was sent with another message."
+
+
+class BranchMoved(Exception):
+    """Another message was added to the thread since it was read: plan again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +67,22 @@ class Draft:
         return sha256(repr((self.thread_id, self.text, self.parent)).encode()).hexdigest()
 
 
-@dataclass(frozen=True, slots=True)
+class ThreadBefore(NamedTuple):
+    """What a thread was before a message."""
+
+    title: str
+    updated_at: datetime
+    current_message_id: int | None
+
+
+@dataclass(slots=True)
 class StartedReply:
-    """A reply that was started: its row, its thread with what it was before, and its prompt."""
+    """A reply that was started, with its question, its thread as it was before, and its prompt."""
 
     reply: Message
+    question: Message
     thread: Thread
-    title_before: str
-    updated_before: datetime
+    before: ThreadBefore
     prompt: Prompt
 
 
@@ -86,7 +101,7 @@ class RowState(NamedTuple):
     """What a reply's row tells the process that writes it."""
 
     status: str
-    followed_at: datetime | None
+    followed_ago: timedelta | None  # since a reader in another process last said that it is there
     user_is_active: bool
 
 
@@ -111,58 +126,84 @@ def find_repeated(draft: Draft) -> int | None:
 def start(draft: Draft, thread: Thread, model_window: int) -> StartedReply:
     """Store a user's message, and the reply that this process is about to write.
 
-    `model_window` is as for `window.plan`. Raises `IntegrityError` and `ReplyInProgress` where
-    a reply of the thread is being written, `Http404`, `QuotaExceeded`, and what `plan` raises.
+    `model_window` is as for `window.plan`. Raises `ReplyInProgress` or `IntegrityError` where a
+    reply of the thread is being written, `BranchMoved` where the thread is not as it was read,
+    `Http404`, `QuotaExceeded`, and what `plan` raises.
     """
+    # Planned first: nobody else can write to SQLite while a transaction is open.
+    parent = parent_of(draft, thread)
+    if parent and lifecycle.has_unsaved_text(parent):
+        raise ReplyInProgress
+    prompt = window.plan(thread, read_path(thread, parent, model_window), draft.text, model_window)
     now, title = timezone.now(), thread.title or first_words(draft.text)
     with transaction.atomic():
         if draft.key:  # which is stored with the user
             User.objects.lock(draft.user.pk)
         usage.check_quota(draft.user)
-        # This writes, and so makes all other sends to this thread wait. A title that somebody sets
-        # or clears at this moment stays as they want it.
-        if not statements.record_activity(thread.pk, "" if thread.title else title, now):
-            raise Http404
-        path = statements.path_to(thread, parent_of(draft, thread))
-        if path and lifecycle.has_unsaved_text(path[-1]):
-            raise ReplyInProgress
-        prompt = window.plan(thread, path, draft.text, model_window)
+        # This makes all other sends to this thread wait. A title that somebody sets or clears at
+        # this moment stays as they want it.
+        if not statements.record_activity(
+            thread, "" if thread.title else title, now, only_if_unmoved=draft.parent == "newest"
+        ):
+            raise BranchMoved if Thread.objects.filter(pk=thread.pk).exists() else Http404
         question = Message.objects.create(
             thread=thread,
-            parent=path[-1] if path else None,
+            parent=parent,
             sender=Sender.USER,
             content=draft.text,
             created_at=now,
+            tokens=prompt.question_tokens,
+            estimator=estimate.VERSION,
         )
-        start_id = prompt.start or question.pk
         reply = lifecycle.begin(
             thread=thread,
             parent=question,
             created_at=now,
             model=thread.model,
-            context_start=start_id,
-            context_key=window.front_key(thread, start_id, prompt.num_ctx),
-            context_tokens=prompt.tokens,
-            turns_kept=prompt.turns_kept,
-            turns_dropped=prompt.turns_dropped,
+            **context_of(prompt, thread, question),
         )
+        statements.set_current_message(thread, reply)
         if draft.key:
             Send.objects.create(
                 user=draft.user, key=draft.key, digest=draft.digest, reply=reply, created_at=now
             )
-    started = StartedReply(reply, thread, thread.title, thread.updated_at, prompt)
-    thread.title, thread.updated_at = title, now
-    return started
+    before = ThreadBefore(thread.title, thread.updated_at, thread.current_message_id)
+    thread.title, thread.updated_at, thread.current_message = title, now, reply
+    return StartedReply(reply, question, thread, before, prompt)
 
 
-def parent_of(draft: Draft, thread: Thread) -> int | str | None:
-    """Return the draft's parent. Raises `ApiError` for one that is not a reply of this thread."""
-    if isinstance(draft.parent, int) and not (
-        thread.messages.filter(pk=draft.parent, sender=Sender.BOT).exists()
-    ):
+def parent_of(draft: Draft, thread: Thread) -> Message | None:
+    """Return the message that the draft follows.
+
+    Raises `ApiError` for a parent that is not a reply of this thread.
+    """
+    if draft.parent is None:
+        return None
+    messages = Message.objects.with_silence().filter(thread=thread)
+    if draft.parent == "newest":
+        if thread.current_message_id is None:
+            return messages.order_by("-pk").first()
+        return messages.filter(pk=thread.current_message_id).first()
+    parent = messages.filter(pk=draft.parent, sender=Sender.BOT).first()
+    if parent is None:
         problem = "A message follows one of the bot's in the same thread."
         raise ApiError(problem, fields={"parent_id": [problem]})
-    return draft.parent
+    return parent
+
+
+def context_of(prompt: Prompt, thread: Thread, question: Message) -> dict[str, Any]:
+    """Return what a reply's row keeps of its prompt."""
+    start_id = prompt.start or question.pk
+    # A turn that was cut is sent whole again, or not at all: counts and cache end with this reply.
+    key = "" if prompt.characters_cut else window.front_key(thread, start_id, prompt.num_ctx)
+    return {
+        "context_start": start_id,
+        "context_key": key,
+        "context_tokens": prompt.tokens,
+        "turns_kept": len(prompt.turns),
+        "turns_dropped": prompt.turns_dropped,
+        "characters_cut": prompt.characters_cut,
+    }
 
 
 def first_words(text: str) -> str:
@@ -180,12 +221,21 @@ def save_outcome(started: StartedReply, text: str, thinking: str, outcome: Outco
     reply = started.reply
     reply.content, reply.thinking, reply.first_token_ms = text, thinking, outcome.first_token_ms
     reply.error_code = outcome.error.code if outcome.error else ""
+    reply.tokens, reply.estimator = None, None
+    size_of(reply)
     if outcome.stats:
-        reply.prompt_tokens, reply.completion_tokens, reply.duration_ms, _ = outcome.stats
+        reply.prompt_tokens = outcome.stats.prompt_tokens
+        reply.completion_tokens = outcome.stats.completion_tokens
+        reply.duration_ms = outcome.stats.duration_ms
+        reply.finish_reason = outcome.stats.finish_reason
 
+    context = context_of(started.prompt, started.thread, started.question)
+    has_other_context = context["turns_dropped"] != reply.turns_dropped
     # Where Ollama's report is missing, because the reply was cut short, the prompt's estimate
     # counts, and a token for each piece that came.
-    prompt_tokens, completion_tokens, *_ = outcome.stats or (started.prompt.tokens, outcome.pieces)
+    stats = outcome.stats
+    prompt_tokens = stats.prompt_tokens if stats else started.prompt.tokens
+    completion_tokens = stats.completion_tokens if stats else outcome.pieces
     with transaction.atomic():
         # Locks are taken in the order in which deletions take them: thread, usage, message.
         if outcome.status == MessageStatus.FAILED and not text:
@@ -195,30 +245,49 @@ def save_outcome(started: StartedReply, text: str, thinking: str, outcome: Outco
                 restore_thread(started)
                 return
         usage.add(started.thread.user_id, reply.model, 1, prompt_tokens, completion_tokens)
+        if has_other_context:  # the model refused the first prompt as too long
+            for name, value in context.items():
+                setattr(reply, name, value)
+            reply.save(update_fields=context)
         lifecycle.end(reply, outcome.status)
 
 
 def restore_thread(started: StartedReply) -> None:
-    """Give a thread the title and time it had before the message, unless they have changed."""
-    thread, now = Thread.objects.filter(pk=started.thread.pk), started.thread
-    thread.filter(updated_at=now.updated_at).update(updated_at=started.updated_before)
-    thread.filter(title_is_given=False, title=now.title).update(title=started.title_before)
+    """Give a thread what it was before the message, unless it has changed."""
+    thread, now, before = (
+        Thread.objects.filter(pk=started.thread.pk),
+        started.thread,
+        started.before,
+    )
+    thread.filter(current_message=started.reply.pk).update(
+        current_message=before.current_message_id
+    )
+    thread.filter(updated_at=now.updated_at).update(updated_at=before.updated_at)
+    thread.filter(title_is_given=False, title=now.title).update(title=before.title)
 
 
-def save_checkpoint(texts: Iterable[tuple[int, str, str]]) -> dict[int, RowState]:
-    """Store how far this process's replies are, with a heartbeat; return the state of their rows.
+def save_checkpoint(
+    ids: Sequence[int], changed: Iterable[tuple[int, str, str]]
+) -> dict[int, RowState]:
+    """Store that the replies of this process are still being written, and the text that is new.
 
-    `texts` has each reply's id, text and thinking. A reply that was deleted has no state.
+    `changed` has the id, text and thinking of those of `ids` that have changed since the last time.
+    Return the state of each row; a reply that was deleted has none.
     """
-    texts = list(texts)
     with transaction.atomic():
-        statements.save_texts(texts, timezone.now())
-        states = Message.objects.filter(pk__in=[pk for pk, *_ in texts]).values_list(
-            "pk", "status", "followed_at", "thread__user__is_active"
-        )
-        return {pk: RowState(status, followed, active) for pk, status, followed, active in states}
+        rows = Message.objects.filter(pk__in=ids)
+        # Locked in the order of ids, as whoever else locks several of them does.
+        running = rows.generating().select_for_update(no_key=True).order_by("pk")
+        list(running.values_list("pk", flat=True))
+        rows.generating().update(heartbeat_at=Now())
+        statements.save_texts(changed)
+        states = rows.values_list("pk", "status", "followed_at", "thread__user__is_active", Now())
+        return {
+            pk: RowState(status, followed_at and now - followed_at, is_active)
+            for pk, status, followed_at, is_active, now in states
+        }
 
 
 def has_unsaved_text(ids: Iterable[int]) -> bool:
     """Return whether any of these replies has a process that has not stored its end yet."""
-    return any(map(lifecycle.has_unsaved_text, Message.objects.filter(pk__in=ids)))
+    return any(map(lifecycle.has_unsaved_text, Message.objects.with_silence().filter(pk__in=ids)))

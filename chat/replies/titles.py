@@ -50,7 +50,7 @@ _tasks: set[asyncio.Task[None]] = set()  # the event loop keeps weak references 
 
 def write_after(reply: LiveReply) -> None:
     """Have the model write a title after this reply, if it is its thread's first."""
-    if settings.CHAT_TITLES == "model" and not reply.started.title_before:
+    if settings.CHAT_TITLES == "model" and not reply.started.before.title:
         task = reply.loop.create_task(_write(reply), context=contextvars.Context())
         _tasks.add(task)
         task.add_done_callback(_tasks.discard)

@@ -79,7 +79,7 @@ def test_server_sent_events_tell_the_start_each_piece_and_the_end(ann: Caller) -
         assert (delta.type, delta.id) == ("delta", str(len(said)))
     assert said == "You said: Hello"
     assert (end.type, end.id) == ("end", f"{len(said)}:end:{reply.pk}")
-    assert end.data == {"status": "complete", "usage": reply.usage}
+    assert end.data == {"status": "complete", "finish_reason": "stop", "usage": reply.usage}
     assert reply.usage is not None
     assert reply.usage["completion_tokens"] == 3
 
@@ -99,7 +99,12 @@ def test_json_lines_tell_the_same(ann: Caller) -> None:
         said += delta["text"]
         assert (delta["type"], delta["offset"]) == ("delta", len(said))
     assert said == "You said: Hello"
-    assert end == {"type": "end", "status": "complete", "usage": reply.usage}
+    assert end == {
+        "type": "end",
+        "status": "complete",
+        "finish_reason": "stop",
+        "usage": reply.usage,
+    }
 
 
 @pytest.mark.parametrize("accept", ["text/plain", "text/event-stream", "application/x-ndjson"])
