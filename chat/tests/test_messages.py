@@ -40,7 +40,12 @@ def test_it_tells_both_sides_of_a_conversation(ann: Caller) -> None:
     assert reply["parent_id"] == question["id"]
     assert (reply["sender"], reply["content"]) == ("bot", "You said: Hello")
     assert (reply["status"], reply["model"], reply["error_code"]) == ("complete", "llama3.2", None)
-    assert reply["context"].keys() == {"turns_kept", "turns_dropped", "tokens"}
+    assert reply["context"].keys() == {
+        "turns_kept",
+        "turns_dropped",
+        "characters_cut",
+        "tokens",
+    }
     assert reply["usage"]["completion_tokens"] == 3
     assert reply["usage"].keys() == {
         "prompt_tokens",

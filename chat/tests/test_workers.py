@@ -65,7 +65,11 @@ def test_a_reply_is_followed_through_another_process(
             events = events_of(second.to_the_end())
             assert text_of(events) == TEXT
             assert [events[0].type, events[-1].type] == ["start", "end"]
-            assert events[-1].data == {"status": "complete", "usage": reply_of(thread).usage}
+            assert events[-1].data == {
+                "status": "complete",
+                "finish_reason": "stop",
+                "usage": reply_of(thread).usage,
+            }
             assert text_of(events_of(third.to_the_end())) == TEXT[7:]
 
 
