@@ -1,6 +1,6 @@
 # What one types: `make run`, `make test`. Kept to what GNU make 3.81 can do, which macOS ships.
 
-.PHONY: help run test lint bench python
+.PHONY: help run test test-fast lint bench python
 
 NEW_ENOUGH := -c "import sys; sys.exit(sys.version_info < (3, 11))"
 
@@ -16,7 +16,7 @@ endif
 SET_UP = exec $(PYTHON) llama_chatbot/launch/bootstrap.py
 
 help:
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-5s  %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s  %s\n", $$1, $$2}' Makefile
 
 run: python ## install what is missing and serve on PORT (default 8000) until Ctrl-C
 	@$(SET_UP) run
@@ -25,6 +25,10 @@ run: python ## install what is missing and serve on PORT (default 8000) until Ct
 test: python ## run the tests; pytest's own arguments go in ARGS="..."
 	@$(SET_UP) tools
 	@exec .venv/bin/python -m pytest -rs $(ARGS)
+
+test-fast: python ## run the tests that start no processes, in seconds; ARGS as above
+	@$(SET_UP) tools
+	@exec .venv/bin/python -m pytest -rs -m "not process" $(ARGS)
 
 lint: python ## run the linters and the type checker
 	@$(SET_UP) tools

@@ -49,18 +49,14 @@ from django.db import connection, transaction  # noqa: E402
 
 from chat.models import Thread  # noqa: E402
 from testing.people import create_session, create_user  # noqa: E402
-from testing.processes import (  # noqa: E402
-    Memcached,
-    Server,
-    _Process,
-    wait_until,
-)
+from testing.processes import Memcached, Process, Server  # noqa: E402
+from testing.waiting import wait_until  # noqa: E402
 
 OPEN_FILES = 10_240
 R = TypeVar("R")
 
 
-class ScriptedModel(_Process):
+class ScriptedModel(Process):
     """The scripted Ollama in a process of its own, answering `tokens` words at a fixed rate."""
 
     def __init__(self, interval: float, tokens: int) -> None:

@@ -12,8 +12,9 @@ from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_K
 from django.contrib.auth.hashers import make_password
 from django.utils import timezone
 
-from accounts.models import User
+from accounts.models import Token, User
 from chat.models import Thread
+from testing.answers import cookie_of
 
 PASSWORD = "corr3ct-horse-battery"
 TLS = ssl.create_default_context()  # nobody uses it, and each client would make its own in 50 ms
@@ -76,3 +77,23 @@ class Caller(httpx.Client):
         """Send a message and return the whole streamed answer, as text or as `Accept` says."""
         url = f"/chat/streaming-response/{thread.pk}/"
         return self.post(url, json={"message": message}, **arguments)
+
+
+def log_in(url: str, name: str, password: str) -> Caller:
+    """Log in by the API; return somebody who calls it with the cookie."""
+    caller = Caller(url)
+    answer = caller.post("/auth/login/", json={"username": name, "password": password})
+    assert answer.status_code == 200, answer.text
+    caller.headers["Cookie"] = f"sessionid={cookie_of(answer).value}"
+    return caller
+
+
+def token_of(caller: Caller) -> str:
+    """Create a token of somebody's without the API; return its secret."""
+    assert caller.user
+    return Token.objects.issue(caller.user, "my script", 1)[1]
+
+
+def is_logged_in(caller: Caller) -> bool:
+    """Return whether the API knows who is calling."""
+    return bool(caller.get("/auth/status/").json()["authenticated"])

@@ -16,21 +16,14 @@ from django.test.utils import CaptureQueriesContext
 
 from accounts.models import Session, Token, User
 from chat.models import Message, Thread, Usage
-from conftest import StartServer
-from testing.accounts import (
-    Audit,
-    Browser,
-    cookie_of,
-    error_of,
-    is_logged_in,
-    log_in,
-    meanwhile,
-    token_of,
-)
-from testing.people import PASSWORD, Caller, create_user
-from testing.processes import Server
-from testing.reading import SSE, sending
+from testing.admin import Browser
+from testing.answers import cookie_of, error_of
+from testing.audit import Audit
+from testing.people import PASSWORD, Caller, create_user, is_logged_in, log_in, token_of
+from testing.processes import Server, StartServer
+from testing.races import meanwhile
 from testing.scripted_ollama import Script, ScriptedOllama
+from testing.streams import SSE, sending
 
 USERS = "/admin/accounts/user/"
 NEW = "an0ther-horse"

@@ -8,9 +8,12 @@ from django.contrib.auth.models import Permission
 from django.utils import timezone
 
 from accounts.models import Token, User
-from testing.accounts import Audit, Browser, error_of, log_in
-from testing.people import PASSWORD, Caller, create_user
-from testing.processes import Server, wait_until
+from testing.admin import Browser
+from testing.answers import error_of
+from testing.audit import Audit
+from testing.people import PASSWORD, Caller, create_user, log_in
+from testing.processes import Server
+from testing.waiting import wait_until
 
 NEW = "an0ther-horse-battery"
 

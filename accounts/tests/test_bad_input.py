@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from accounts.models import Session, User
-from testing.accounts import error_of
+from testing.answers import error_of
 from testing.people import Caller
 
 JSON = {"Content-Type": "application/json"}

@@ -5,10 +5,10 @@ from django.contrib.admin.models import LogEntry
 
 from accounts.models import Session, User
 from chat.models import Message, MessageStatus
-from testing.accounts import error_of, is_logged_in, token_of
-from testing.people import PASSWORD, Caller, create_user
-from testing.processes import wait_until
+from testing.answers import error_of
+from testing.people import PASSWORD, Caller, create_user, is_logged_in, token_of
 from testing.scripted_ollama import Script, ScriptedOllama
+from testing.waiting import wait_until
 
 
 @pytest.mark.parametrize("method", ["POST", "DELETE"])

@@ -9,9 +9,10 @@ from django.db import transaction
 
 from accounts.models import Session, Token, User
 from chat.models import Thread
-from testing.accounts import at_once, error_of, is_logged_in, token_of
-from testing.people import PASSWORD, Caller, create_user
+from testing.answers import error_of
+from testing.people import PASSWORD, Caller, create_user, is_logged_in, token_of
 from testing.processes import Server
+from testing.races import at_once
 
 
 def test_it_deletes_the_account_with_all_that_belongs_to_it(ann: Caller, bob: Caller) -> None:

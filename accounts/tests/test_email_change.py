@@ -5,10 +5,13 @@ from typing import Any
 import pytest
 
 from accounts.models import User
-from conftest import StartServer
-from testing.accounts import Audit, Mailbox, at_once, error_of, is_logged_in, log_in
-from testing.people import PASSWORD, Caller, create_user
-from testing.processes import Server, wait_until
+from testing.answers import error_of
+from testing.audit import Audit
+from testing.mail import Mailbox
+from testing.people import PASSWORD, Caller, create_user, is_logged_in, log_in
+from testing.processes import Server, StartServer
+from testing.races import at_once
+from testing.waiting import wait_until
 
 
 def change(caller: Caller, email: str, **fields: str) -> Any:

@@ -7,10 +7,10 @@ from uuid import uuid4
 import httpx
 
 from accounts.models import User
-from conftest import StartServer
-from testing.accounts import error_of, is_logged_in
-from testing.people import PASSWORD, Caller, create_user
-from testing.processes import Memcached, Server, wait_until
+from testing.answers import error_of
+from testing.people import PASSWORD, Caller, create_user, is_logged_in
+from testing.processes import Memcached, Server, StartServer
+from testing.waiting import wait_until
 
 randrange = SystemRandom().randrange  # the other is seeded, the same for each run
 

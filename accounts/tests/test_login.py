@@ -13,8 +13,9 @@ from django.utils.crypto import pbkdf2
 from accounts import passwords
 from accounts.models import Session, User
 from core.errors import ApiError
-from testing.accounts import at_once, cookie_of, error_of, is_logged_in
-from testing.people import PASSWORD, Caller, create_user
+from testing.answers import cookie_of, error_of
+from testing.people import PASSWORD, Caller, create_user, is_logged_in
+from testing.races import at_once
 
 
 def log_in(caller: Caller, name: str, password: str = PASSWORD) -> Any:

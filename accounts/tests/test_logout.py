@@ -1,7 +1,7 @@
 """POST /auth/logout/: the end of a session."""
 
-from testing.accounts import cookie_of, is_logged_in
-from testing.people import Caller
+from testing.answers import cookie_of
+from testing.people import Caller, is_logged_in
 
 
 def test_it_ends_this_session_and_no_other(ann: Caller) -> None:

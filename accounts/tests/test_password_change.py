@@ -5,16 +5,9 @@ from typing import Any
 import pytest
 
 from accounts.models import Session, User
-from testing.accounts import (
-    at_once,
-    cookie_of,
-    error_of,
-    is_logged_in,
-    log_in,
-    meanwhile,
-    token_of,
-)
-from testing.people import PASSWORD, Caller
+from testing.answers import cookie_of, error_of
+from testing.people import PASSWORD, Caller, is_logged_in, log_in, token_of
+from testing.races import at_once, meanwhile
 
 NEW = "an0ther-horse-battery"
 

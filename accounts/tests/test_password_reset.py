@@ -10,10 +10,13 @@ from django.utils.encoding import force_bytes
 from django.utils.http import urlsafe_base64_encode
 
 from accounts.models import Session, User
-from conftest import StartServer
-from testing.accounts import Audit, Mailbox, at_once, error_of, is_logged_in, log_in
-from testing.people import PASSWORD, Caller, create_user
-from testing.processes import Server, free_port, wait_until
+from testing.answers import error_of
+from testing.audit import Audit
+from testing.mail import Mailbox
+from testing.people import PASSWORD, Caller, create_user, is_logged_in, log_in
+from testing.processes import Server, StartServer, free_port
+from testing.races import at_once
+from testing.waiting import wait_until
 
 NEW = "an0ther-horse-battery"
 

@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 
 from accounts.models import User
-from testing.accounts import at_once, error_of
+from testing.answers import error_of
 from testing.people import PASSWORD, Caller, create_user
 from testing.processes import Server
+from testing.races import at_once
 
 CARL = {"username": "carl", "email": "carl@example.com", "password": PASSWORD}
 

@@ -9,8 +9,17 @@ from django.utils import timezone
 
 from accounts.models import Session, User
 from accounts.sessions import SessionStore
-from testing.accounts import at_once, error_of, is_logged_in, log_in
-from testing.people import PASSWORD, Caller, create_session, create_user, long_ago
+from testing.answers import error_of
+from testing.people import (
+    PASSWORD,
+    Caller,
+    create_session,
+    create_user,
+    is_logged_in,
+    log_in,
+    long_ago,
+)
+from testing.races import at_once
 from testing.scripted_ollama import Script, ScriptedOllama
 
 

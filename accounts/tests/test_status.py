@@ -3,7 +3,7 @@
 import pytest
 
 from accounts.models import Session, User
-from testing.accounts import error_of
+from testing.answers import error_of
 from testing.people import Caller
 
 NOBODY = {"message": "User is not logged in", "authenticated": False, "user": None}

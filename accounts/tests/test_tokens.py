@@ -8,8 +8,9 @@ from django.utils import timezone
 
 from accounts.models import Token, User
 from chat.models import Thread
-from testing.accounts import at_once, error_of
+from testing.answers import error_of
 from testing.people import PASSWORD, Caller, long_ago
+from testing.races import at_once
 
 
 def create(caller: Caller, **fields: Any) -> Any:

@@ -4,10 +4,11 @@ import time
 
 import pytest
 
-from conftest import StartServer
 from testing.people import Caller, create_user
-from testing.reading import following, reply_of, sending, wait_for_status, wait_for_text
+from testing.processes import StartServer
+from testing.replies import reply_of, wait_for_status, wait_for_text
 from testing.scripted_ollama import Script, ScriptedOllama
+from testing.streams import following, sending
 
 WORDS = ["one ", "two ", "three "]
 

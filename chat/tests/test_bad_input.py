@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from chat.models import Message, Send, Thread
-from testing.accounts import error_of
+from testing.answers import error_of
 from testing.people import Caller
 from testing.processes import Server
 from testing.scripted_ollama import ScriptedOllama

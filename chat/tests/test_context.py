@@ -11,12 +11,13 @@ from chat.prompt import window as prompt_window
 from chat.prompt.estimate import estimate
 from chat.prompt.marks import neutralize_markup
 from chat.prompt.window import Prompt
-from conftest import StartServer
 from core.errors import ApiError
-from testing.accounts import error_of
+from testing.answers import error_of
 from testing.people import Caller
-from testing.reading import NDJSON, events_of, reply_of, sending
+from testing.processes import StartServer
+from testing.replies import reply_of
 from testing.scripted_ollama import Script, ScriptedOllama, count_tokens
+from testing.streams import NDJSON, events_of, sending
 
 WINDOW = 1024
 WORDS = ["the", "of", "llama-cpp", "42", "foo(bar)", "größer", "模型", "🎉", "x=1;", "<b>"]

@@ -12,23 +12,12 @@ from django.utils import timezone
 
 from chat.models import Message, MessageStatus, Sender, Thread
 from chat.replies.owner import HOST
-from conftest import StartServer
 from testing.people import Caller, create_user
-from testing.processes import Server, wait_until
-from testing.reading import (
-    NDJSON,
-    SSE,
-    Reading,
-    events_of,
-    following,
-    path_of,
-    reply_of,
-    sending,
-    text_of,
-    wait_for_status,
-    wait_for_text,
-)
+from testing.processes import Server, StartServer
+from testing.replies import reply_of, wait_for_status, wait_for_text
 from testing.scripted_ollama import Script, ScriptedOllama
+from testing.streams import NDJSON, SSE, Reading, events_of, following, path_of, sending, text_of
+from testing.waiting import wait_until
 
 WORDS = [f"word{number} " for number in range(8)]
 HALF = "".join(WORDS[:4])

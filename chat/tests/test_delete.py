@@ -1,10 +1,10 @@
 """DELETE /chat/threads/<id>/delete/ and DELETE /chat/threads/delete/."""
 
 from chat.models import Message, Thread, Usage
-from testing.accounts import error_of
+from testing.answers import error_of
 from testing.people import Caller
-from testing.reading import SSE, events_of
 from testing.scripted_ollama import Script, ScriptedOllama
+from testing.streams import SSE, events_of
 
 
 def test_it_deletes_a_thread_with_its_messages(ann: Caller) -> None:

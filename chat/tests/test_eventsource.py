@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from conftest import StartServer
 from testing.people import PASSWORD, Caller
-from testing.processes import free_port, wait_until
-from testing.reading import path_of, reply_of, sending
+from testing.processes import StartServer, free_port
+from testing.replies import reply_of
 from testing.scripted_ollama import Script, ScriptedOllama
+from testing.streams import path_of, sending
+from testing.waiting import wait_until
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 TOKENS = ["one \U0001f999\n\n", "two ", "thr\u2028ee ", "four"]

@@ -8,20 +8,12 @@ import httpx
 import pytest
 
 from chat.models import Message, Thread
-from conftest import StartServer
 from testing.people import Caller, create_user
-from testing.processes import Server, wait_until
-from testing.reading import (
-    NDJSON,
-    SSE,
-    events_of,
-    path_of,
-    reply_of,
-    sending,
-    text_of,
-    wait_for_status,
-)
+from testing.processes import Server, StartServer
+from testing.replies import reply_of, wait_for_status
 from testing.scripted_ollama import Script, ScriptedOllama, Then, echo
+from testing.streams import NDJSON, SSE, events_of, path_of, sending, text_of
+from testing.waiting import wait_until
 
 KEY = {"Idempotency-Key": "again and again"}
 TEN = [f"token{number} " for number in range(10)]

@@ -15,22 +15,12 @@ from chat.models import Thread
 from chat.ollama.errors import ModelUnavailable
 from chat.replies.events import Event, Failure
 from chat.replies.forms.sse import ServerSentEvents
-from conftest import StartServer
 from testing.people import Caller, create_user
-from testing.processes import Server, wait_until
-from testing.reading import (
-    SSE,
-    Sse,
-    events_of,
-    following,
-    path_of,
-    reply_of,
-    sending,
-    text_of,
-    wait_for_status,
-    wait_for_text,
-)
+from testing.processes import Server, StartServer
+from testing.replies import reply_of, wait_for_status, wait_for_text
 from testing.scripted_ollama import Script, ScriptedOllama
+from testing.streams import SSE, Sse, events_of, following, path_of, sending, text_of
+from testing.waiting import wait_until
 
 WORDS = [f"word{number} " for number in range(20)]
 TEXT = "".join(WORDS)

@@ -12,8 +12,9 @@ from chat.replies.forms.ndjson import Ndjson
 from chat.replies.forms.sse import ServerSentEvents
 from chat.replies.forms.text import PlainText
 from testing.people import Caller
-from testing.reading import NDJSON, SSE, events_of, path_of, reply_of, sending, text_of
+from testing.replies import reply_of
 from testing.scripted_ollama import Script, ScriptedOllama
+from testing.streams import NDJSON, SSE, events_of, path_of, sending, text_of
 
 AWKWARD = ["one\n\n", "data: two\r\n", "event: end\u2028\u0085", "\U0001f999", ' {"a"}\n', "\n"]
 

@@ -13,11 +13,12 @@ import pytest
 from django.utils import timezone
 
 from chat.models import Message, Send, Thread
-from conftest import StartServer
 from testing.people import Caller, create_user
-from testing.processes import free_port, wait_until
-from testing.reading import reply_of, sending
+from testing.processes import StartServer, free_port
+from testing.replies import reply_of
 from testing.scripted_ollama import Script, ScriptedOllama
+from testing.streams import sending
+from testing.waiting import wait_until
 
 KEY = {"Idempotency-Key": "d9428888-122b-11e1-b85c-61cd3cbb3210"}
 

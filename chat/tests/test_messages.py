@@ -3,7 +3,7 @@
 import pytest
 
 from chat.models import Message, Sender, Thread
-from testing.accounts import error_of
+from testing.answers import error_of
 from testing.people import Caller
 
 

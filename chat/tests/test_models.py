@@ -7,11 +7,10 @@ import pytest
 from django.core.cache.backends.base import BaseCache
 
 from chat.ollama import client
-from conftest import StartServer
 from core.cache import MemcachedCache
-from testing.accounts import error_of
+from testing.answers import error_of
 from testing.people import Caller
-from testing.processes import Memcached
+from testing.processes import Memcached, StartServer
 from testing.scripted_ollama import ModelInfo, ScriptedOllama
 
 URL = "/chat/models/"

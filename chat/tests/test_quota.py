@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from chat.models import Message, Usage
 from chat.usage import seconds_until_midnight
-from testing.accounts import error_of
+from testing.answers import error_of
 from testing.people import Caller
 from testing.processes import Memcached, Server
 from testing.scripted_ollama import Script, ScriptedOllama

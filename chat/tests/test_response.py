@@ -3,7 +3,7 @@
 import pytest
 
 from chat.models import Message, Thread
-from testing.accounts import error_of
+from testing.answers import error_of
 from testing.people import Caller
 from testing.scripted_ollama import Script, ScriptedOllama
 

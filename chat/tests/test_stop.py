@@ -10,9 +10,10 @@ import pytest
 from accounts.models import User
 from chat.models import Message, Thread
 from testing.people import PASSWORD, Caller
-from testing.processes import wait_until
-from testing.reading import events_of, path_of, reply_of, sending, text_of
+from testing.replies import reply_of
 from testing.scripted_ollama import Script, ScriptedOllama
+from testing.streams import events_of, path_of, sending, text_of
+from testing.waiting import wait_until
 
 WORDS = ["one ", "two ", "three ", "four "]
 

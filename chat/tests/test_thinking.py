@@ -4,8 +4,8 @@ import json
 
 from chat.models import Message, Sender
 from testing.people import Caller
-from testing.reading import NDJSON, SSE, events_of, text_of
 from testing.scripted_ollama import Script, ScriptedOllama
+from testing.streams import NDJSON, SSE, events_of, text_of
 
 SCRIPT = Script(["Yes", "."], thinking=["Let me ", "see"])
 

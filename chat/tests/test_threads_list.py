@@ -10,7 +10,7 @@ from django.core import signing
 from django.utils import timezone
 
 from chat.models import Thread
-from testing.accounts import error_of
+from testing.answers import error_of
 from testing.people import Caller
 
 URL = "/chat/threads/"

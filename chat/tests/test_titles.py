@@ -7,9 +7,10 @@ import pytest
 from chat.models import Thread
 from chat.replies import titles
 from testing.people import Caller
-from testing.processes import Memcached, Server, wait_until
-from testing.reading import SSE, events_of, sending
+from testing.processes import Memcached, Server
 from testing.scripted_ollama import Script, ScriptedOllama
+from testing.streams import SSE, events_of, sending
+from testing.waiting import wait_until
 
 
 @pytest.fixture(scope="module")

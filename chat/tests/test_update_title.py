@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from chat.models import Thread
-from testing.accounts import error_of
+from testing.answers import error_of
 from testing.people import Caller
 from testing.scripted_ollama import Script, ScriptedOllama
 

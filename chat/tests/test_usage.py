@@ -6,10 +6,11 @@ import pytest
 from django.utils import timezone
 
 from chat.models import Usage
-from testing.accounts import error_of
+from testing.answers import error_of
 from testing.people import Caller
-from testing.reading import NDJSON, sending, wait_for_status
+from testing.replies import wait_for_status
 from testing.scripted_ollama import Script, ScriptedOllama
+from testing.streams import NDJSON, sending
 
 URL = "/auth/usage/"
 

@@ -11,21 +11,12 @@ import httpx
 import pytest
 
 from chat.models import Message, Thread
-from conftest import StartServer
 from testing.people import PASSWORD, Caller, create_user
-from testing.processes import Memcached, Server, wait_until
-from testing.reading import (
-    SSE,
-    events_of,
-    following,
-    path_of,
-    reply_of,
-    sending,
-    text_of,
-    wait_for_status,
-    wait_for_text,
-)
+from testing.processes import Memcached, Server, StartServer
+from testing.replies import reply_of, wait_for_status, wait_for_text
 from testing.scripted_ollama import Script, ScriptedOllama
+from testing.streams import SSE, events_of, following, path_of, sending, text_of
+from testing.waiting import wait_until
 
 WORDS = [f"word{number} \U0001f999 " for number in range(10)]
 TEXT = "".join(WORDS)

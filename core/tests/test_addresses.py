@@ -4,11 +4,11 @@ import pytest
 from django.test import RequestFactory
 
 from accounts.models import Session
-from conftest import StartServer
 from core.addresses import client_address, client_network
 from core.errors import ApiError
-from testing.accounts import error_of
+from testing.answers import error_of
 from testing.people import PASSWORD, Caller, create_user
+from testing.processes import StartServer
 
 
 @pytest.mark.parametrize(

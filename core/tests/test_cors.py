@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from testing.people import Caller
-from testing.reading import SSE
+from testing.streams import SSE
 
 LISTED = "https://app.example.com"
 HEADERS = {"Origin": LISTED}

@@ -8,8 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
-from conftest import StartServer
 from testing.people import Caller, create_session, long_ago
+from testing.processes import StartServer
 from testing.routes import Route, routes
 from testing.scripted_ollama import Script, ScriptedOllama
 

@@ -4,10 +4,9 @@ from uuid import UUID
 
 import pytest
 
-from conftest import StartServer
-from testing.accounts import cookie_of, error_of, is_logged_in
-from testing.people import PASSWORD, Caller, create_user
-from testing.processes import Server
+from testing.answers import cookie_of, error_of
+from testing.people import PASSWORD, Caller, create_user, is_logged_in
+from testing.processes import Server, StartServer
 
 HTTPS = {"X-Forwarded-Proto": "https"}
 FRONT_END = {"Origin": "https://app.example.com", "Sec-Fetch-Site": "cross-site"}

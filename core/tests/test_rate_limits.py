@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 import httpx
 import pytest
 
-from conftest import StartServer
 from llama_chatbot.settings import RATE_LIMITS
-from testing.accounts import error_of
+from testing.answers import error_of
 from testing.people import PASSWORD, Caller, create_user
-from testing.processes import Memcached, Server, wait_until
+from testing.processes import Memcached, Server, StartServer
+from testing.waiting import wait_until
 
 LOGIN = {"username": "ann", "password": PASSWORD}
 REGISTRATION = {"username": "dora", "email": "dora@example.com", "password": PASSWORD}

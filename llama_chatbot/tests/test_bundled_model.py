@@ -8,9 +8,8 @@ from importlib.util import find_spec
 import pytest
 
 from chat.models import Message
-from conftest import StartServer
 from testing.people import Caller, create_user
-from testing.processes import ROOT
+from testing.processes import ROOT, StartServer
 
 MODEL = "smollm2:135m"
 

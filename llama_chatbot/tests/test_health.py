@@ -4,9 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from conftest import StartServer
 from testing.people import Caller
-from testing.processes import Memcached, Server, free_port
+from testing.processes import Memcached, Server, StartServer, free_port
 from testing.scripted_ollama import ScriptedOllama
 
 WELL = {"database": "ok", "cache": "ok", "ollama": "ok"}

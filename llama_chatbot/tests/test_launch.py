@@ -21,8 +21,9 @@ import httpx
 import pytest
 
 from llama_chatbot.launch import bootstrap as launcher
-from testing.processes import INHERITED, ROOT, Memcached, free_port, wait_until
+from testing.processes import INHERITED, ROOT, Memcached, free_port
 from testing.scripted_ollama import ScriptedOllama
+from testing.waiting import wait_until
 
 NO_NETWORK = {"PIP_NO_INDEX": "1", "PIP_CONFIG_FILE": os.devnull}
 

@@ -4,7 +4,7 @@ import pytest
 
 from accounts.models import User
 from chat.models import Thread
-from testing.accounts import error_of
+from testing.answers import error_of
 from testing.people import Caller
 
 JSON = {"Content-Type": "application/json"}

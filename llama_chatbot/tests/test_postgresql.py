@@ -12,8 +12,9 @@ import pytest
 
 from testing.environment import ENVIRONMENT
 from testing.people import PASSWORD
-from testing.processes import ROOT, Memcached, PostgreSQL, Server, wait_until
+from testing.processes import ROOT, Memcached, PostgreSQL, Server
 from testing.scripted_ollama import Script, ScriptedOllama
+from testing.waiting import wait_until
 
 
 @pytest.fixture(scope="module")

@@ -13,11 +13,11 @@ from typing import Any, Self
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from testing.processes import wait_until
 from testing.scripted_ollama import wire
 from testing.scripted_ollama.player import Awake, Player
 from testing.scripted_ollama.script import ChatSeen, Ending, ModelInfo, Script, echo
 from testing.scripted_ollama.wire import full_name
+from testing.waiting import wait_until
 
 DEFAULT_NUM_CTX = 4096  # tokens; Ollama's own, on a machine without a big GPU
 

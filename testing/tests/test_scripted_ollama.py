@@ -12,7 +12,7 @@ import httpx
 import ollama as official
 import pytest
 
-from testing.processes import ROOT, free_port, wait_until
+from testing.processes import ROOT, free_port
 from testing.scripted_ollama import (
     ModelInfo,
     Script,
@@ -21,6 +21,7 @@ from testing.scripted_ollama import (
     count_tokens,
     tokens_of,
 )
+from testing.waiting import wait_until
 
 HELLO = [{"role": "user", "content": "Hello, llama!"}]
 

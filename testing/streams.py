@@ -1,4 +1,4 @@
-"""How tests read a reply: streams that stay open, and what server-sent events say."""
+"""Streams of replies: sent, followed and read as far as a test wants."""
 
 import json
 from collections.abc import Iterator
@@ -7,9 +7,8 @@ from typing import Any, NamedTuple
 
 import httpx
 
-from chat.models import Message, Sender, Thread
+from chat.models import Thread
 from testing.people import Caller
-from testing.processes import wait_until
 
 SSE = {"Accept": "text/event-stream"}
 NDJSON = {"Accept": "application/x-ndjson"}
@@ -84,23 +83,3 @@ def following(caller: Caller, thread: Thread, offset: int = 0, **headers: str) -
     ) as response:
         assert response.status_code == 200, response.read()
         yield Reading(response)
-
-
-def reply_of(thread: Thread) -> Message:
-    """Return the newest reply of a thread, as it is stored."""
-    return Message.objects.filter(thread=thread, sender=Sender.BOT).latest("pk")
-
-
-def wait_for_status(thread: Thread, status: str, timeout: float = 5.0) -> Message:
-    """Wait until the thread's newest reply has this status, and return it."""
-    wait_until(
-        lambda: reply_of(thread).status == status,
-        timeout,
-        lambda: f"the reply is {reply_of(thread).status}, not {status}",
-    )
-    return reply_of(thread)
-
-
-def wait_for_text(thread: Thread, text: str) -> None:
-    """Wait until this much of the thread's newest reply is stored."""
-    wait_until(lambda: reply_of(thread).content == text, 5, f"{text!r} was never stored")

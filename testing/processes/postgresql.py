@@ -1,0 +1,66 @@
+"""A PostgreSQL of the tests' own."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import psycopg
+
+from testing.processes.base import Process
+from testing.waiting import wait_until
+
+
+class PostgreSQL(Process):
+    """A PostgreSQL with a cluster of its own, and one empty database."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        # Not below pytest's own directory, which the user postgres may not enter.
+        self._directory = tempfile.TemporaryDirectory(prefix="postgresql-")
+
+    @staticmethod
+    def programs() -> Path | None:
+        """Return where initdb and postgres are; Debian keeps them off the PATH."""
+        installed = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+        program = installed[-1] if installed else shutil.which("initdb")
+        return Path(program).parent if program else None
+
+    @property
+    def url(self) -> str:
+        """What DATABASE_URL is set to."""
+        return f"postgres://postgres@127.0.0.1:{self.port}/postgres"
+
+    def start(self) -> None:
+        """Make the cluster, if this is the first time, and wait until it answers."""
+        programs = self.programs()
+        assert programs, "PostgreSQL is not installed"
+        data = Path(self._directory.name, "data")
+        # It refuses to be root.
+        as_user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+        if as_user:
+            shutil.chown(self._directory.name, "postgres")
+        make: list[str | Path] = [
+            programs / "initdb",
+            "-D",
+            data,
+            "-A",
+            "trust",
+            "-U",
+            "postgres",
+            "--no-sync",
+        ]
+        if not data.exists():
+            subprocess.run([*as_user, *make], check=True, stdout=subprocess.DEVNULL, cwd="/")
+        options = ["-p", str(self.port), "-k", "", "-c", "fsync=off"]
+        serve = [programs / "postgres", "-D", data, "-h", "127.0.0.1", *options]
+        self._spawn([*as_user, *map(str, serve)], os.environ, subprocess.DEVNULL)
+        wait_until(self._answers, 30, "PostgreSQL does not answer")
+
+    def _answers(self) -> bool:
+        try:
+            psycopg.connect(self.url).close()
+        except psycopg.OperationalError:
+            return False
+        return True

@@ -1,0 +1,24 @@
+"""Replies as they are stored."""
+
+from chat.models import Message, Sender, Thread
+from testing.waiting import wait_until
+
+
+def reply_of(thread: Thread) -> Message:
+    """Return the newest reply of a thread, as it is stored."""
+    return Message.objects.filter(thread=thread, sender=Sender.BOT).latest("pk")
+
+
+def wait_for_status(thread: Thread, status: str, timeout: float = 5.0) -> Message:
+    """Wait until the thread's newest reply has this status, and return it."""
+    wait_until(
+        lambda: reply_of(thread).status == status,
+        timeout,
+        lambda: f"the reply is {reply_of(thread).status}, not {status}",
+    )
+    return reply_of(thread)
+
+
+def wait_for_text(thread: Thread, text: str) -> None:
+    """Wait until this much of the thread's newest reply is stored."""
+    wait_until(lambda: reply_of(thread).content == text, 5, f"{text!r} was never stored")
