@@ -11,7 +11,7 @@ from django.db import DatabaseError, connection
 from django.http import HttpRequest
 from ninja import Router, Status
 
-from chat.ollama import client
+from chat.ollama import calls
 from chat.ollama.errors import ModelError
 
 router = Router(auth=None, tags=["health"])
@@ -70,7 +70,7 @@ def check_cache() -> str:
 async def check_ollama() -> str:
     """Ask Ollama for its version."""
     try:
-        await client.version()
+        await calls.version()
     except ModelError:
         return "does not answer"
     return "ok"

@@ -1,41 +1,27 @@
 """Calls to Ollama: the only place that makes them. What fails raises one of `errors`."""
 
 import asyncio
-import re
+import math
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
-from contextlib import aclosing, asynccontextmanager
-from textwrap import shorten
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import aclosing
 from typing import Any, NamedTuple, TypedDict, cast
 
-import aiohttp
 import httpx
 import ollama
 from django.conf import settings
 from django.core.cache import cache
 
-from chat.ollama.errors import (
-    ModelMissing,
-    ModelTimeout,
-    ModelUnavailable,
-    PromptTooLong,
-    UnknownModel,
-)
-from chat.ollama.hosts import Health
+from chat.ollama import calls
+from chat.ollama.calls import call
+from chat.ollama.errors import ModelUnavailable, UnknownModel
 from chat.ollama.transport import client
 
 MODELS_CACHE_KEY = "ollama-models"
 MODELS_CACHE_SECONDS = 30
-PROBE_SECONDS = 2.0  # for Ollama's version
-LOOK_UP_SECONDS = 10.0  # for its models
+LOOK_UP_SECONDS = 10.0
 NANOSECONDS_IN_A_MILLISECOND = 1_000_000
 MAX_STORED_NUMBER = 2**31 - 1
-MAX_REASON_LENGTH = 200  # characters
-TOO_LONG = re.compile(r"(exceeds|longer than) (the )?(maximum |available )?context")
-
-# What ollama's client raises for an answer that is not Ollama's: not JSON, not an object, or with
-# other fields.
-GARBAGE = (ValueError, TypeError, AttributeError, LookupError, RecursionError)
 
 
 class Model(TypedDict):
@@ -67,39 +53,6 @@ class Stats(NamedTuple):
     finish_reason: str  # "stop", or "length" where the reply was cut
 
 
-@asynccontextmanager
-async def _call(model: str = "") -> AsyncIterator[Callable[[], None]]:
-    """Turn whatever goes wrong in a call to Ollama into one of `errors`.
-
-    Yields a function to call once Ollama has answered, where that is before the end.
-    """
-    call = object()
-    health.waiting[call] = time.monotonic()
-
-    def has_answered() -> None:
-        health.waiting.pop(call, None)
-
-    try:
-        yield has_answered
-    except TimeoutError:
-        health.is_doubted = True
-        raise ModelTimeout from None
-    except (httpx.TransportError, aiohttp.ClientError, ConnectionError) as error:
-        health.is_doubted = True
-        raise ModelUnavailable from error
-    except ollama.ResponseError as error:
-        if error.status_code == 404 and model:
-            raise ModelMissing(model) from None
-        if error.status_code == 400 and TOO_LONG.search(str(error.error)):
-            raise PromptTooLong(fields={"message": [PromptTooLong.message]}) from None
-        reason = shorten(str(error.error), MAX_REASON_LENGTH, placeholder="…")
-        raise ModelUnavailable(f"The model server refused: {reason}") from None
-    except GARBAGE as error:
-        raise ModelUnavailable("The model server's answer makes no sense.") from error
-    finally:
-        has_answered()
-
-
 async def chat(
     model: str,
     messages: Sequence[ChatMessage],
@@ -115,9 +68,10 @@ async def chat(
     `ModelError`.
     """
     loop = asyncio.get_running_loop()
-    limit, armed_at = settings.OLLAMA_NEXT_TOKEN_TIMEOUT_SECONDS, 0.0
+    limit, armed_at = settings.OLLAMA_NEXT_TOKEN_TIMEOUT_SECONDS, -math.inf
+    rearm_after = min(1.0, limit / 10)
     async with (
-        _call(model) as has_answered,
+        call(model, options.get("num_ctx", 0)) as this,
         asyncio.timeout(settings.OLLAMA_FIRST_TOKEN_TIMEOUT_SECONDS) as patience,
         aclosing(
             cast(
@@ -127,11 +81,11 @@ async def chat(
         ) as parts,
     ):
         async for part in parts:
-            has_answered()
             # Not for every token: setting a timer costs a tenth of relaying one.
-            if (now := loop.time()) - armed_at > limit / 10:
+            if (now := loop.time()) - armed_at > rearm_after:
                 armed_at = now
                 patience.reschedule(now + limit)
+                this.hear()
             message = part.message
             if message.content or message.thinking:
                 on_part(storable(message.content), storable(message.thinking))
@@ -158,21 +112,12 @@ def storable(text: str | None) -> str:
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
-async def version() -> str:
-    """Return Ollama's version: the cheapest sign of life. Raises `ModelError`."""
-    async with _call(), asyncio.timeout(PROBE_SECONDS):
-        return await client().version()
-
-
-health = Health(version)
-
-
 async def models(*, fresh: bool = False) -> list[Model]:
     """Return the models that Ollama has, at most 30 s old. Raises `ModelError`."""
     found: list[Model] | None = None if fresh else await cache.aget(MODELS_CACHE_KEY)
     if found is None:
-        await health.check()
-        async with _call(), asyncio.timeout(LOOK_UP_SECONDS):
+        await calls.health.check()
+        async with call(), asyncio.timeout(LOOK_UP_SECONDS):
             listing = await client().list()
         found = [
             Model(
@@ -207,10 +152,10 @@ _context_lengths: dict[str, tuple[int, float]] = {}  # by model: tokens, time of
 
 async def context_length(model: str) -> int:
     """Return how many tokens `model` was trained to see at once. Raises `ModelError`."""
-    await health.check()
+    await calls.health.check(model)
     tokens, read_at = _context_lengths.get(model, (0, 0.0))
     if not tokens or time.monotonic() - read_at > MODELS_CACHE_SECONDS:
-        async with _call(model), asyncio.timeout(LOOK_UP_SECONDS):
+        async with call(model), asyncio.timeout(LOOK_UP_SECONDS):
             info = (await client().show(model)).modelinfo or {}
         length = info.get(f"{info.get('general.architecture')}.context_length")
         tokens = count_or_zero(length) or settings.CHAT_CONTEXT_WINDOW_MAX

@@ -1,7 +1,8 @@
 """Everything that can go wrong with a model, as clients see it.
 
 ModelError                the model did not answer, or stopped midway
-├── ModelUnavailable      Ollama is down, refuses, is busy, or sends garbage
+├── ModelUnavailable      Ollama is down, refuses, hangs, or sends garbage
+├── ModelBusy             too many calls wait for Ollama already
 ├── ModelMissing          Ollama does not have the model
 ├── PromptTooLong         the model counts more tokens than were estimated
 └── ModelTimeout          Ollama did not answer in time
@@ -12,6 +13,8 @@ from collections.abc import Sequence
 
 from core.errors import ApiError
 
+BUSY_SECONDS = 5  # after which a client may try again
+
 
 class ModelError(ApiError):
     """The model did not answer, or stopped midway."""
@@ -20,10 +23,20 @@ class ModelError(ApiError):
 
 
 class ModelUnavailable(ModelError):
-    """Ollama is down, refuses, is busy, or sends garbage."""
+    """Ollama is down, refuses, hangs, or sends garbage."""
 
     code = "model_unavailable"
     message = "The model cannot be reached just now: try again in a moment."
+
+
+class ModelBusy(ModelError):
+    """Too many calls wait for Ollama already."""
+
+    code = "model_busy"
+    message = "The model is busy at the moment: try again in a few seconds."
+
+    def __init__(self) -> None:
+        super().__init__(headers={"Retry-After": str(BUSY_SECONDS)})
 
 
 class ModelMissing(ModelError):
@@ -39,10 +52,18 @@ class ModelMissing(ModelError):
 
 
 class PromptTooLong(ModelError):
-    """The model counts more tokens than were estimated."""
+    """The model counts more tokens than were estimated.
+
+    `prompt_tokens` and `window` are the model's own numbers, None where it does not give them.
+    """
 
     status, code = 400, "invalid"
     message = "The message is too long for the model's window: shorten it."
+
+    def __init__(self, prompt_tokens: int | None = None, window: int | None = None) -> None:
+        super().__init__(fields={"message": [self.message]})
+        self.prompt_tokens = prompt_tokens
+        self.window = window
 
 
 class ModelTimeout(ModelError):

@@ -1,49 +1,156 @@
-"""Whether Ollama answers at all, so that calls to one that does not fail at once."""
+"""Whether Ollama and its models answer, so that calls fail at once where they would hang.
+
+What counts is evidence: as long as any call hears from Ollama, or from a model, another call's
+trouble is that call's own. Only after silence is something doubted, and a cheap call, the probe,
+then decides for all that wait.
+"""
 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
 
-from chat.ollama.errors import ModelError, ModelUnavailable
+from chat.ollama.errors import ModelError, ModelTimeout, ModelUnavailable
 
-DOUBTED_SECONDS = 3.0  # without an answer
-FAIL_FAST_SECONDS = 3.0
+DOUBTED_SECONDS = 3.0  # of silence while a call waits
+FAIL_FAST_SECONDS = 3.0  # after a failed probe, before the next one
+HOST_PROBES = 2  # before Ollama counts as down: each takes another connection
+MODEL_PROBE_PATIENCE_SECONDS = 3.0  # for a model's probe, which goes on beyond
+
+
+class Pulse:
+    """When Ollama or a model was last heard, and whether it is doubted that it ever will be."""
+
+    def __init__(self) -> None:
+        self.heard_at = 0.0  # time.monotonic()
+        self.is_doubted = False
+        self.probe: asyncio.Task[bool] | None = None
+        self.num_ctx = 0  # of a model's last call: with another the probe would load it anew
+
+    def hear(self) -> None:
+        """Note a sign of life."""
+        self.heard_at = time.monotonic()
+        self.is_doubted = False
+
+    def doubt(self, since: float) -> None:
+        """Doubt it, unless something was heard since then."""
+        self.is_doubted = self.is_doubted or self.heard_at < since
+
+
+class Call:
+    """One call to Ollama."""
+
+    def __init__(self, host: Pulse, model: Pulse | None) -> None:
+        self.began_at = self.heard_at = time.monotonic()
+        self.is_waiting = True
+        self._host = host
+        self._model = model
+
+    def hear(self) -> None:
+        """Note that something of the answer has come."""
+        self.is_waiting = False
+        self.heard_at = time.monotonic()
+        self._host.hear()
+        if self._model:
+            self._model.hear()
+
+    def fail(self) -> None:
+        """Note that the call got no answer, or not all of it."""
+        self._host.doubt(self.heard_at)
+        if self._model:
+            self._model.doubt(self.heard_at)
 
 
 class Health:
-    """Whether Ollama answers at all.
+    """The health of one Ollama and its models.
 
-    A call that gets no answer, or waits long for one, raises doubt. The next call then first makes
-    `probe`, a cheap call that raises `ModelError`, and all others wait for the same probe. Where
-    that fails too, calls fail at once for some seconds instead of queueing up.
+    `probe_host` and `probe_model(name, num_ctx)` are cheap calls that raise `ModelError`.
+
+    A model's runner may hang while Ollama itself answers, so it has a probe of its own. That is
+    made only after a call to the model has timed out and nothing else was heard from the model: one
+    that loads, reads a long prompt, or is busy with others is silent too.
     """
 
-    def __init__(self, probe: Callable[[], Awaitable[object]]) -> None:
-        self.is_doubted = False
-        self.fail_until = 0.0  # of time.monotonic()
-        self.waiting: dict[object, float] = {}  # calls without an answer, and since when
-        self._make_probe = probe
-        self._probe: asyncio.Task[bool] | None = None
+    def __init__(
+        self,
+        probe_host: Callable[[], Awaitable[object]],
+        probe_model: Callable[[str, int], Awaitable[object]],
+    ) -> None:
+        self._probe_host = probe_host
+        self._probe_model = probe_model
+        self._host = Pulse()
+        self._models: dict[str, Pulse] = {}
+        self._calls: set[Call] = set()
+        self._fail_until = 0.0  # time.monotonic()
 
-    async def check(self) -> None:
-        """Raise `ModelUnavailable` if Ollama is known not to answer."""
-        now = time.monotonic()
-        if now < self.fail_until:
-            raise ModelUnavailable
-        if self.is_doubted or any(now - since > DOUBTED_SECONDS for since in self.waiting.values()):
-            if self._probe is None:
-                self._probe = asyncio.create_task(self._answers())
-            if not await asyncio.shield(self._probe):
+    def begin(self, model: str = "", num_ctx: int = 0) -> Call:
+        """Note a call that begins; one without a model does not need its runner."""
+        pulse = self._models.setdefault(model, Pulse()) if model else None
+        if pulse:
+            pulse.num_ctx = num_ctx
+        call = Call(self._host, pulse)
+        self._calls.add(call)
+        return call
+
+    def end(self, call: Call) -> None:
+        """Note that a call has ended, however it did."""
+        self._calls.discard(call)
+
+    async def check(self, model: str = "") -> None:
+        """Raise `ModelUnavailable` if Ollama, or this model of its, is known not to answer."""
+        await self._check_host()
+        pulse = self._models.get(model)
+        if pulse and pulse.is_doubted:
+            if pulse.probe is None:
+                pulse.probe = asyncio.create_task(self._model_answers(model, pulse))
+            try:
+                async with asyncio.timeout(MODEL_PROBE_PATIENCE_SECONDS):
+                    answers = await asyncio.shield(pulse.probe)
+            except TimeoutError:
+                answers = False
+            if not answers:
                 raise ModelUnavailable
 
-    async def _answers(self) -> bool:
+    async def _check_host(self) -> None:
+        now, host = time.monotonic(), self._host
+        if now < self._fail_until and host.is_doubted:
+            raise ModelUnavailable
+        is_silent = now - host.heard_at > DOUBTED_SECONDS and any(
+            call.is_waiting and now - call.began_at > DOUBTED_SECONDS for call in self._calls
+        )
+        if host.is_doubted or is_silent:
+            if host.probe is None:
+                host.probe = asyncio.create_task(self._host_answers())
+            if not await asyncio.shield(host.probe):
+                raise ModelUnavailable
+
+    async def _host_answers(self) -> bool:
+        began_at = time.monotonic()
         try:
-            await self._make_probe()
-        except ModelError:
-            self.fail_until = time.monotonic() + FAIL_FAST_SECONDS
+            for _ in range(HOST_PROBES):
+                try:
+                    await self._probe_host()
+                except ModelError:
+                    if self._host.heard_at > began_at:  # by another call
+                        return True
+                else:
+                    self._host.hear()
+                    return True
+            self._host.is_doubted = True
+            self._fail_until = time.monotonic() + FAIL_FAST_SECONDS
             return False
-        else:
-            self.is_doubted = False
-            return True
         finally:
-            self._probe = None
+            self._host.probe = None
+
+    async def _model_answers(self, model: str, pulse: Pulse) -> bool:
+        """Return whether a model answers: it does if it only refuses."""
+        try:
+            await self._probe_model(model, pulse.num_ctx)
+        except ModelTimeout:
+            return False
+        except ModelError:
+            pulse.is_doubted = False  # the next call will see what is wrong
+        else:
+            pulse.hear()
+        finally:
+            pulse.probe = None
+        return True

@@ -26,7 +26,7 @@ class Client(ollama.AsyncClient):
         it long prompts are silently cut. Then pass `truncate` and `shift` to `chat`, if it has them
         by now, or post to /api/chat through httpx.
         """
-        if "/api/chat" in args:
+        if "/api/chat" in args or "/api/generate" in args:
             kwargs["json"] |= {"truncate": False, "shift": False}
         return await super()._request(*args, **kwargs)
 

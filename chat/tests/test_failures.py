@@ -1,5 +1,6 @@
 """What a client sees of a model that fails: before its first token, later, or altogether."""
 
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -19,7 +20,6 @@ KEY = {"Idempotency-Key": "again and again"}
 TEN = [f"token{number} " for number in range(10)]
 
 EARLY = {
-    "busy": Script(status=503, error="server busy, please try again.  maximum pending requests"),
     "broken": Script(status=500, error="llama runner process has terminated"),
     "garbage": Script(then="garbage"),
     "an error for an answer": Script(then="error"),
@@ -101,6 +101,50 @@ def test_a_failure_before_the_first_token_leaves_the_thread_as_it_was(
     assert not thread.messages.exists()
     ollama.script = echo
     assert ann.say(thread, headers=KEY).text == "You said: Hello"
+
+
+def test_a_busy_model_says_when_to_try_again(ann: Caller, ollama: ScriptedOllama) -> None:
+    ollama.script = Script(
+        status=503, error="server busy, please try again.  maximum pending requests exceeded"
+    )
+    thread = ann.thread()
+
+    say_and_fail(ann, thread, (503, "model_busy"))
+
+    answer = ann.say(thread)
+    assert 0 < int(answer.headers["Retry-After"]) <= 60
+    assert is_as_it_was(thread)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "an error was encountered while running the model: unexpected EOF",
+        "llama-server process has terminated: exit status 139",
+        "model runner has unexpectedly stopped, this may be due to resource limitations",
+        '{"error":{"code":500,"message":"","type":"server_error"}}',
+        "<html><body>502 Bad Gateway</body></html>",
+    ],
+)
+def test_a_model_that_dies_has_not_refused_anything(
+    ann: Caller, ollama: ScriptedOllama, words: str
+) -> None:
+    ollama.script = Script(status=500, error=words)
+
+    sentence = say_and_fail(ann, ann.thread(), (503, "model_unavailable"))
+
+    assert sentence == "The model cannot be reached just now: try again in a moment."
+
+
+def test_a_refusal_of_the_runners_is_told_without_its_json(
+    ann: Caller, ollama: ScriptedOllama
+) -> None:
+    inner = {"error": {"code": 400, "message": "the model has no chat template", "type": "x"}}
+    ollama.script = Script(status=400, error=f"{json.dumps(inner)}\nllama_model_load: error")
+
+    sentence = say_and_fail(ann, ann.thread(), (503, "model_unavailable"))
+
+    assert sentence == "The model server refused: the model has no chat template"
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,7 @@ from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from chat.models import Message, MessageStatus, Sender, Thread
-from chat.ollama import client, hosts, transport
-from chat.ollama.errors import ModelUnavailable
+from chat.ollama import calls, client, transport
 from chat.ollama.hosts import Health
 from chat.replies import actions, follow, live, store
 from chat.replies.events import Delta, End, Event, Failure, KeepAlive, Start
@@ -45,7 +44,7 @@ async def process(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
     """A process that has just started, as far as this module's state goes."""
     monkeypatch.setattr(live, "registry", Registry())
     monkeypatch.setattr(live, "CHECKPOINT_SECONDS", 0.02)
-    monkeypatch.setattr(client, "health", Health(client.version))
+    monkeypatch.setattr(calls, "health", Health(calls.version, calls._write_a_token))
     yield
     assert not live.registry.replies
     await transport.close()
@@ -388,60 +387,3 @@ async def test_a_finished_reply_is_forgotten(draft: Draft) -> None:
 
     assert gone() is None
     assert live.registry.replies == {}
-
-
-class TestHealth:
-    async def test_whoever_doubts_asks_one_question_together(self) -> None:
-        asked = []
-
-        async def version() -> str:
-            asked.append(1)
-            await asyncio.sleep(0.05)
-            return "0.12.0"
-
-        health = Health(version)
-        health.is_doubted = True
-        calls = [asyncio.create_task(health.check()) for _ in range(10)]
-        await asyncio.sleep(0.01)
-
-        calls[0].cancel()  # whoever asked first may leave
-
-        results = await asyncio.gather(*calls, return_exceptions=True)
-        assert results[1:] == [None] * 9
-        assert len(asked) == 1
-        await health.check()
-        assert len(asked) == 1
-
-    async def test_a_call_that_failed_raises_a_doubt(
-        self, draft: Draft, ollama: ScriptedOllama
-    ) -> None:
-        ollama.stop()
-        with pytest.raises(ModelUnavailable):
-            await client.chat("llama3.2", [], {}, lambda text, thinking: None)
-        assert client.health.is_doubted
-
-        ollama.start()
-        await client.health.check()
-        assert not client.health.is_doubted
-
-    async def test_while_there_is_no_answer_calls_fail_at_once(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        asked = []
-
-        async def version() -> str:
-            asked.append(1)
-            raise ModelUnavailable
-
-        monkeypatch.setattr(hosts, "FAIL_FAST_SECONDS", 0.1)
-        health = Health(version)
-        health.is_doubted = True
-        for _ in range(5):
-            with pytest.raises(ModelUnavailable):
-                await health.check()
-        assert len(asked) == 1
-
-        await asyncio.sleep(0.15)
-        with pytest.raises(ModelUnavailable):
-            await health.check()
-        assert len(asked) == 2

@@ -1,0 +1,64 @@
+"""What all calls to Ollama share: their errors, and the health that they tell of and depend on."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import aiohttp
+import httpx
+import ollama
+from django.conf import settings
+
+from chat.ollama.errors import ModelTimeout, ModelUnavailable
+from chat.ollama.hosts import Call, Health
+from chat.ollama.refusals import model_error
+from chat.ollama.transport import client
+
+VERSION_SECONDS = 2.0
+PROBE_SECONDS = 1.0  # for Ollama's version, where it is doubted
+
+# What ollama's client raises for an answer that is not Ollama's: not JSON, not an object, or with
+# other fields.
+GARBAGE = (ValueError, TypeError, AttributeError, LookupError, RecursionError)
+
+
+@asynccontextmanager
+async def call(model: str = "", num_ctx: int = 0) -> AsyncIterator[Call]:
+    """Turn whatever goes wrong in a call to Ollama into one of `errors`.
+
+    `num_ctx` is 0 for a call that is only about a model, and does not need it to run.
+    """
+    this = health.begin(model, num_ctx) if num_ctx else health.begin()
+    try:
+        yield this
+        this.hear()
+    except TimeoutError:
+        this.fail()
+        raise ModelTimeout from None
+    except (httpx.TransportError, aiohttp.ClientError, ConnectionError) as error:
+        this.fail()
+        raise ModelUnavailable from error
+    except ollama.ResponseError as error:
+        this.hear()
+        raise model_error(error.status_code, error.error, model) from None
+    except GARBAGE as error:
+        raise ModelUnavailable("The model server's answer makes no sense.") from error
+    finally:
+        health.end(this)
+
+
+async def version(seconds: float = VERSION_SECONDS) -> str:
+    """Return Ollama's version: the cheapest sign of life. Raises `ModelError`."""
+    async with call(), asyncio.timeout(seconds):
+        return await client().version()
+
+
+async def _write_a_token(model: str, num_ctx: int) -> None:
+    seconds = settings.OLLAMA_FIRST_TOKEN_TIMEOUT_SECONDS
+    async with call(model, num_ctx), asyncio.timeout(seconds):
+        await client().generate(
+            model, "1", raw=True, think=False, options={"num_ctx": num_ctx, "num_predict": 1}
+        )
+
+
+health = Health(lambda: version(PROBE_SECONDS), _write_a_token)

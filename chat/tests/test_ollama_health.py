@@ -1,0 +1,176 @@
+"""What one call to Ollama tells the others: only that nothing is heard makes them fail at once."""
+
+import asyncio
+import math
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from pytest_django.fixtures import Settings
+
+from chat.ollama import calls, client, hosts, transport
+from chat.ollama.errors import ModelTimeout, ModelUnavailable
+from chat.ollama.hosts import Health
+from testing.scripted_ollama import Script, ScriptedOllama
+
+MESSAGES: Any = [{"role": "user", "content": "Hello"}]
+OPTIONS = {"num_ctx": 8192}
+
+
+class Probe:
+    """A probe that counts, fails `failures` times, and waits until it may answer."""
+
+    def __init__(self, failures: float = 0) -> None:
+        self.number = 0
+        self.failures = failures
+        self.answer = asyncio.Event()
+        self.answer.set()
+
+    async def __call__(self, *arguments: object) -> None:
+        self.number += 1
+        await self.answer.wait()
+        if self.number <= self.failures:
+            raise ModelUnavailable
+
+
+@pytest_asyncio.fixture
+async def health(
+    ollama: ScriptedOllama, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Health]:
+    """The health of the scripted Ollama, of which nothing is known yet."""
+    settings.OLLAMA_HOST = ollama.url
+    settings.OLLAMA_FIRST_TOKEN_TIMEOUT_SECONDS = 0.3
+    health = Health(calls.version, calls._write_a_token)
+    monkeypatch.setattr(calls, "health", health)
+    yield health
+    await transport.close()
+
+
+async def say(model: str = "llama3.2") -> str:
+    pieces: list[str] = []
+    await client.chat(model, MESSAGES, OPTIONS, lambda text, thinking: pieces.append(text))
+    return "".join(pieces)
+
+
+def failing_call(health: Health) -> None:
+    call = health.begin()
+    call.fail()
+    health.end(call)
+
+
+async def test_calls_in_doubt_share_one_probe() -> None:
+    probe = Probe()
+    probe.answer.clear()
+    health = Health(probe, Probe())
+    failing_call(health)
+    checks = [asyncio.create_task(health.check()) for _ in range(10)]
+    await asyncio.sleep(0.01)
+
+    checks[0].cancel()  # the first one to ask may leave
+    probe.answer.set()
+
+    results = await asyncio.gather(*checks, return_exceptions=True)
+    assert results[1:] == [None] * 9
+    await health.check()
+    assert probe.number == 1
+
+
+async def test_one_lost_probe_condemns_nobody() -> None:
+    probe = Probe(failures=1)
+    health = Health(probe, Probe())
+    failing_call(health)
+
+    await health.check()
+
+    assert probe.number == 2
+
+
+async def test_without_an_answer_calls_fail_at_once_for_a_while(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(hosts, "FAIL_FAST_SECONDS", 0.1)
+    probe = Probe(failures=math.inf)
+    health = Health(probe, Probe())
+    failing_call(health)
+    for _ in range(5):
+        with pytest.raises(ModelUnavailable):
+            await health.check()
+    assert probe.number == hosts.HOST_PROBES
+
+    await asyncio.sleep(0.15)
+    with pytest.raises(ModelUnavailable):
+        await health.check()
+    assert probe.number == 2 * hosts.HOST_PROBES
+
+
+async def test_a_call_that_is_answered_ends_the_failing() -> None:
+    health = Health(Probe(failures=math.inf), Probe())
+    failing_call(health)
+    with pytest.raises(ModelUnavailable):
+        await health.check()
+
+    health.begin().hear()
+
+    await health.check()
+
+
+async def test_a_hung_call_is_its_own_trouble_while_others_are_answered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(hosts, "DOUBTED_SECONDS", 0.05)
+    probe = Probe(failures=math.inf)
+    health = Health(probe, Probe())
+    hung = health.begin("llama3.2", 8192)
+    await asyncio.sleep(0.1)
+    health.begin("llama3.2", 8192).hear()
+
+    await health.check("llama3.2")
+    hung.fail()
+    await health.check("llama3.2")
+
+    assert probe.number == 0
+
+
+async def test_a_call_that_waits_while_nothing_is_heard_raises_doubt(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(hosts, "DOUBTED_SECONDS", 0.05)
+    health = Health(Probe(failures=math.inf), Probe())
+    health.begin("llama3.2", 8192)
+    await health.check()
+    await asyncio.sleep(0.1)
+
+    with pytest.raises(ModelUnavailable):
+        await health.check()
+
+
+async def test_ollama_is_doubted_when_it_is_down_and_no_more_when_it_is_back(
+    health: Health, ollama: ScriptedOllama, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hosts, "FAIL_FAST_SECONDS", 0.1)
+    ollama.stop()
+    with pytest.raises(ModelUnavailable):
+        await say()
+    with pytest.raises(ModelUnavailable):
+        await health.check()
+
+    ollama.start()
+    await asyncio.sleep(0.15)
+    await health.check()
+
+
+async def test_a_model_that_is_only_slow_for_one_is_not_doubted(
+    health: Health, ollama: ScriptedOllama
+) -> None:
+    ollama.scripts += [Script(then="silence"), Script(["Yes."], first_token_after=0.1)]
+    slow = asyncio.create_task(say())
+    await asyncio.to_thread(ollama.wait_for_open, 1)
+
+    assert await say() == "Yes."
+    with pytest.raises(ModelTimeout):
+        await slow
+    seen = len(ollama.chats)
+    await health.check("llama3.2")
+
+    assert len(ollama.chats) == seen
