@@ -63,7 +63,7 @@ def test_its_options_and_system_prompt_reach_the_model(ann: Caller, ollama: Scri
     ann.say(Thread.objects.get(), "Hello")
 
     (chat,) = ollama.chats
-    assert chat.options == OPTIONS
+    assert chat.options == {**OPTIONS, "num_ctx": 8192}  # the model's window, for all its threads
     assert chat.messages == [
         {"role": "system", "content": "Rhyme."},
         {"role": "user", "content": "Hello"},
