@@ -114,6 +114,9 @@ class Message(models.Model):
     # The process that writes it, its last heartbeat (until the end is stored), and when a reader in
     # another process last said that it is there.
     owner = models.CharField(max_length=300, blank=True)
+    # How often another process has taken over, and how many characters no take-over has changed.
+    takeovers = models.PositiveSmallIntegerField(default=0, db_default=0)
+    rewind_offset = models.PositiveIntegerField(null=True)
     heartbeat_at = models.DateTimeField(null=True)
     followed_at = models.DateTimeField(null=True)
 
@@ -166,6 +169,16 @@ class Message(models.Model):
             "duration_ms": self.duration_ms,
             "first_token_ms": self.first_token_ms,
         }
+
+
+class Worker(models.Model):
+    """A process that serves and writes replies, for as long as it says that it is there."""
+
+    name = models.CharField(max_length=300, primary_key=True)
+    seen_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return self.name
 
 
 class Send(models.Model):
