@@ -26,10 +26,10 @@ def test_a_prompt_has_whole_turns_from_a_starting_point_to_the_newest(seed: int)
             if question.sender == Sender.USER and reply.status != MessageStatus.FAILED
         ]
         kept = [turn for turn in turns if plan.start is not None and turn[0].pk >= plan.start]
-        messages_of_the_last_prompt = [message.content for turn in kept for message in turn]
+        contents = [message.content for turn in kept for message in turn]
         system, *messages, asked = plan.messages
         assert system == {"role": "system", "content": "Be brief."}
-        assert [message["content"] for message in messages] == messages_of_the_last_prompt
+        assert [message["content"] for message in messages] == contents
         assert [message["role"] for message in messages] == ["user", "assistant"] * len(kept)
         assert asked == {"role": "user", "content": conversation.path[number * 2].content}
         assert (len(plan.turns), plan.turns_dropped) == (len(kept), len(turns) - len(kept))

@@ -1,0 +1,49 @@
+"""The end of the process: its replies end before it does."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from django.db import OperationalError
+
+from chat.replies import actions, live, store
+from chat.replies.events import Failure
+from chat.replies.live import Registry
+from chat.replies.store import Draft
+from chat.tests.in_process import begin, last_of, stored
+
+
+async def test_a_reply_that_begins_when_the_server_has_drained_is_interrupted_at_once(
+    draft: Draft,
+    registry: Registry,
+) -> None:
+    started = await begin(draft)
+    await registry.drain()
+
+    registry.write(started)
+    await registry.drain()
+
+    assert (await stored(draft)).status == "interrupted"
+    with pytest.raises(live.ServerShuttingDown):
+        await actions.send(draft, started.thread)
+
+
+async def test_the_process_ends_though_an_end_cannot_be_stored(
+    draft: Draft, monkeypatch: pytest.MonkeyPatch, settings: Any, registry: Registry
+) -> None:
+    settings.CHAT_SHUTDOWN_GRACE_SECONDS = 0.1
+
+    def save_outcome(*args: Any) -> None:
+        raise OperationalError("away")
+
+    monkeypatch.setattr(store, "save_outcome", save_outcome)
+    monkeypatch.setattr(live, "SAVE_SECONDS", 0.1)
+    reading = asyncio.create_task(last_of(registry.write(await begin(draft)).follow(0)))
+    await asyncio.sleep(0)
+
+    async with asyncio.timeout(5):
+        await registry.drain()
+        last = await reading
+
+    assert isinstance(last, Failure)
+    assert last.error.code == "reply_interrupted"

@@ -1,0 +1,111 @@
+"""Checkpoints and ends that the database does not take at first, or at all."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import OperationalError
+from django.utils import timezone
+
+from chat.models import Message
+from chat.replies import live, store
+from chat.replies.events import End, Failure
+from chat.replies.live import Registry
+from chat.replies.orphans import interrupt_orphans
+from chat.replies.store import Draft, Outcome, StartedReply
+from chat.tests.in_process import begin, stored, text_of, until
+from core.database import in_background, writers
+from testing.scripted_ollama import Script, ScriptedOllama
+
+
+async def test_an_end_that_cannot_be_stored_is_stored_later(
+    draft: Draft, monkeypatch: pytest.MonkeyPatch, registry: Registry
+) -> None:
+    saves, asked = store.save_outcome, []
+
+    def save_outcome(*args: Any) -> None:
+        asked.append(args)
+        if len(asked) < 3:
+            raise OperationalError("database is locked")
+        saves(*args)
+
+    monkeypatch.setattr(store, "save_outcome", save_outcome)
+    monkeypatch.setattr(live, "SAVE_RETRY_SECONDS", 0.01)
+
+    events = [event async for event in registry.write(await begin(draft)).follow(0)]
+
+    assert len(asked) == 3
+    assert text_of(events) == "You said: Hello"
+    assert isinstance(events[-1], End)
+    assert ((await stored(draft)).status, (await stored(draft)).content) == (
+        "complete",
+        "You said: Hello",
+    )
+
+
+@pytest.mark.parametrize("problem", [OperationalError("away"), ValueError("a mistake")])
+async def test_checkpoints_outlive_one_that_failed(
+    draft: Draft,
+    ollama: ScriptedOllama,
+    monkeypatch: pytest.MonkeyPatch,
+    problem: Exception,
+    registry: Registry,
+) -> None:
+    ollama.script = Script(["one ", "two "], hold_after=1)
+    checkpoints, asked = store.save_checkpoint, []
+
+    def checkpoint(*args: Any) -> Any:
+        asked.append(args)
+        if len(asked) < 3:
+            raise problem
+        return checkpoints(*args)
+
+    monkeypatch.setattr(store, "save_checkpoint", checkpoint)
+    reply = registry.write(await begin(draft))
+    await until(lambda: len(asked) > 4)
+
+    assert (await stored(draft)).content == "one "
+    ollama.release()
+    await reply.task
+    assert (await stored(draft)).status == "complete"
+
+
+async def test_an_end_that_can_never_be_stored_leaves_its_text(
+    draft: Draft, monkeypatch: pytest.MonkeyPatch, registry: Registry
+) -> None:
+    saves = store.save_outcome
+
+    def save_outcome(started: StartedReply, text: str, thinking: str, outcome: Outcome) -> None:
+        if outcome.stats:
+            raise OverflowError
+        saves(started, text, thinking, outcome)
+
+    monkeypatch.setattr(store, "save_outcome", save_outcome)
+
+    events = [event async for event in registry.write(await begin(draft)).follow(0)]
+
+    assert isinstance(events[-1], Failure)
+    assert events[-1].error.code == "reply_interrupted"
+    reply = await stored(draft)
+    assert (reply.status, reply.content) == ("interrupted", "You said: Hello")
+
+
+async def test_a_reply_of_this_process_lives_however_long_its_database_was_away(
+    draft: Draft, ollama: ScriptedOllama, registry: Registry
+) -> None:
+    ollama.script = Script(["one ", "two "], hold_after=1)
+    reply = registry.write(await begin(draft))
+    await until(lambda: ollama.chats and ollama.chats[0].held)
+    row = Message.objects.filter(pk=reply.started.reply.pk)
+    long_ago = timezone.now() - timedelta(minutes=1)
+    await row.aupdate(heartbeat_at=long_ago)
+
+    assert await in_background(writers, interrupt_orphans, row)
+
+    ollama.release()
+    await reply.task
+    assert (await stored(draft)).status == "complete"
+    await row.aupdate(status="generating", heartbeat_at=long_ago)
+    assert not await in_background(
+        writers, interrupt_orphans, row
+    )  # nobody writes this one any more
