@@ -2,18 +2,13 @@
 
 from typing import Any, ClassVar, cast
 
-from django import forms
 from django.contrib import admin, messages
-from django.contrib.admin.forms import AdminAuthenticationForm
-from django.contrib.admin.forms import AdminPasswordChangeForm as DjangoOwnPasswordForm
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
-from django.contrib.auth.forms import AdminPasswordChangeForm as DjangoPasswordForm
 from django.contrib.auth.models import Group
 from django.contrib.auth.views import PasswordChangeView
 from django.core.exceptions import PermissionDenied
-from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.http.response import HttpResponseBase
@@ -22,51 +17,31 @@ from django.urls import reverse_lazy
 from django.utils.html import format_html_join
 
 from accounts import passwords, sessions
+from accounts.forms import DeactivationForm, LoginForm, OwnPasswordChangeForm, SetPasswordForm
 from accounts.models import Token, User
-from core import audit, ratelimit
-from core.admin import CountedDeletion, KnownLookups, ViewOnly
+from core import audit
+from core.admin import DeletionSummaryAdmin, ReadOnlyAdmin, RestrictedLookupsAdmin
 from core.errors import ApiError
 
-RIGHTS = ("is_staff", "is_superuser", "groups", "user_permissions")
-
-
-class LoginForm(AdminAuthenticationForm):
-    """The admin's login, under the same limits as the API's."""
-
-    def clean(self) -> dict[str, Any]:
-        """Count the try, then look at the password. Raises as `ratelimit.count`."""
-        request = cast(HttpRequest, self.request)
-        ratelimit.count(request, "login", needs_cache=True)
-        if name := self.cleaned_data.get("username"):
-            passwords.count_guess(request, name)
-        return super().clean()
-
+PRIVILEGE_FIELDS = ("is_staff", "is_superuser", "groups", "user_permissions")
 
 admin.site.login_form = LoginForm
 
 
-class OwnPasswordForm(DjangoOwnPasswordForm):
-    """What an operator gives for a new password of their own."""
+class OwnPasswordChangeView(PasswordChangeView):
+    """The page on which operators change their own password, by the same rules as in the API."""
 
-    def clean_old_password(self) -> str:
-        """Return it as it is: `passwords.change` looks at it, and counts that as a guess."""
-        return str(self.cleaned_data["old_password"])
-
-
-class OwnPasswordView(PasswordChangeView):
-    """The admin's page for one's own password, which is changed as by the API."""
-
-    form_class = OwnPasswordForm
+    form_class = OwnPasswordChangeForm
     success_url = reverse_lazy("admin:password_change_done")
 
     def get_context_data(self, **context: Any) -> dict[str, Any]:
-        """Return what all pages of the admin show, too."""
+        """Add what every page of the admin needs."""
         return super().get_context_data(**admin.site.each_context(self.request), **context)
 
     def form_valid(self, form: Any) -> HttpResponse:
-        """Change the password, or say in the form that the old one is wrong.
+        """Change the password, or show in the form that the old one is wrong.
 
-        Raises as `ratelimit.count`.
+        Raises what `ratelimit.count` raises.
         """
         old, new = form.cleaned_data["old_password"], form.cleaned_data["new_password1"]
         try:
@@ -79,28 +54,8 @@ class OwnPasswordView(PasswordChangeView):
         return HttpResponseRedirect(self.get_success_url())
 
 
-class PasswordForm(DjangoPasswordForm):  # type: ignore[type-arg]
-    """The new password that a superuser sets for somebody; all their sessions end."""
-
-    def save(self, commit: bool = True) -> User:
-        """Save the password alone: Django saves all that it read before the slow hashing."""
-        user: User = super().save(commit=False)
-        with transaction.atomic():
-            user.save(update_fields=["password"])
-            user.end_sessions()
-        return user
-
-
-class Deactivation(forms.Form):
-    """What an operator says when they deactivate somebody."""
-
-    reason = forms.CharField(
-        max_length=200, widget=forms.TextInput(attrs={"size": 60, "autofocus": True})
-    )
-
-
 class TokenInline(admin.TabularInline):  # type: ignore[type-arg]
-    """A user's tokens; their secrets are stored nowhere."""
+    """A user's tokens; their secrets are not stored anywhere."""
 
     model = Token
     fields = readonly_fields = ("name", "prefix", "created_at", "last_used_at", "expires_at")
@@ -108,17 +63,17 @@ class TokenInline(admin.TabularInline):  # type: ignore[type-arg]
     can_delete = False
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Only users make tokens."""
+        """Deny: only users create tokens."""
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Only users revoke them; an operator deactivates."""
+        """Deny: only users revoke tokens; an operator deactivates the user."""
         return False
 
 
 @admin.register(User)
-class UserAdmin(KnownLookups, CountedDeletion, DjangoUserAdmin):  # type: ignore[type-arg]
-    """Users: who they are, where they are logged in, what they have and what they may."""
+class UserAdmin(RestrictedLookupsAdmin, DeletionSummaryAdmin, DjangoUserAdmin):  # type: ignore[type-arg]
+    """Users: who they are, where they are logged in, what they own and what they may do."""
 
     list_display: tuple[str, ...] = (
         "username",
@@ -129,68 +84,69 @@ class UserAdmin(KnownLookups, CountedDeletion, DjangoUserAdmin):  # type: ignore
         "daily_tokens",
     )
     list_filter = ("is_active", "is_staff", "is_superuser")
-    lookups = ("is_active__exact", "is_staff__exact", "is_superuser__exact")
+    allowed_lookups = ("is_active__exact", "is_staff__exact", "is_superuser__exact")
     search_fields = ("username", "email")
-    change_password_form = PasswordForm
+    change_password_form = SetPasswordForm
     inlines = (TokenInline,)
     actions = ("deactivate", "reactivate")
-    activity = "Activity"
+    activity_section = "Activity"
     fieldsets = (
         (None, {"fields": ("username", "email", "password", "daily_tokens")}),
         (
-            activity,
+            activity_section,
             {
-                "fields": ("is_active", "last_login", "date_joined", "logins"),
-                "description": "To deactivate or reactivate somebody, choose them in the list of "
-                "users: the action there asks for the reason.",
+                "fields": ("is_active", "last_login", "date_joined", "session_list"),
+                "description": "To deactivate or reactivate users, select them in the list of "
+                "users and choose the action there: it asks for the reason.",
             },
         ),
-        ("Rights", {"fields": RIGHTS}),
+        ("Privileges", {"fields": PRIVILEGE_FIELDS}),
     )
     readonly_fields: ClassVar[tuple[str, ...]] = (
         "is_active",
         "last_login",
         "date_joined",
-        "logins",
+        "session_list",
     )
     add_fieldsets = (
         (None, {"fields": ("username", "email", "usable_password", "password1", "password2")}),
     )
 
     @admin.display(description="sessions", empty_value="none")
-    def logins(self, user: User) -> str:
-        """Tell where the user is logged in."""
+    def session_list(self, user: User) -> str:
+        """Return a line for each place where the user is logged in."""
         line = "since {created_at}, last seen {last_seen_at}, from {ip_address} with {user_agent}"
-        return format_html_join("\n", f"<p>{line}</p>", sessions.list_living(user, current=None))
+        return format_html_join("\n", f"<p>{line}</p>", sessions.list_active(user, current=None))
 
-    # --- Who may do what -------------------------------------------------------------------------
+    # --- Permissions ------------------------------------------------------------------------------
 
     def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
-        """Keep staff from those who are their equals or above, or they could become them."""
-        return super().has_change_permission(request, obj) and self.is_in_reach(request, obj)
+        """Keep staff from changing their equals or superiors, whose place they could take."""
+        return super().has_change_permission(request, obj) and self.can_manage(request, obj)
 
     def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
-        """Keep staff from their equals, and everybody from themselves."""
-        may = super().has_delete_permission(request, obj)
-        return may and self.is_in_reach(request, obj) and obj != request.user
+        """Keep staff from deleting their equals, and everybody from deleting themselves."""
+        is_allowed = super().has_delete_permission(request, obj)
+        return is_allowed and self.can_manage(request, obj) and obj != request.user
 
-    def is_in_reach(self, request: HttpRequest, user: User | None) -> bool:
-        """Tell whether the request's user may touch that one at all.
+    def can_manage(self, request: HttpRequest, user: User | None) -> bool:
+        """Return whether the operator may do anything to this user.
 
-        Staff change what is their own through the API, which asks for their password.
+        Staff change their own account through the API, which asks for their password.
         """
         is_ordinary = user is None or not (user.is_staff or user.is_superuser)
         return is_ordinary or request.user.is_superuser
 
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> Any:
-        """Leave to superusers the rights, and what would let one log in as somebody else."""
+        """Let only superusers change privileges, or what would let them log in as that user."""
         fields = super().get_readonly_fields(request, obj)
         if request.user.is_superuser:
             return fields
-        return (*fields, *RIGHTS) if obj is None else (*fields, *RIGHTS, "username", "email")
+        identity = ("username", "email") if obj else ()
+        return (*fields, *PRIVILEGE_FIELDS, *identity)
 
     def get_fieldsets(self, request: HttpRequest, obj: User | None = None) -> Any:
-        """Lead to the form of a password only who may use it."""
+        """Hide the link to the password form from those who may not use it."""
         fieldsets = super().get_fieldsets(request, obj)
         if obj is None or request.user.is_superuser:
             return fieldsets
@@ -205,17 +161,17 @@ class UserAdmin(KnownLookups, CountedDeletion, DjangoUserAdmin):  # type: ignore
         id: str,
         form_url: str = "",
     ) -> HttpResponse:
-        """Set somebody's password; for superusers."""
+        """Set a user's password; superusers only."""
         if not request.user.is_superuser:
             raise PermissionDenied
         return super().user_change_password(request, id, form_url)
 
-    # --- What is done ----------------------------------------------------------------------------
+    # --- Actions ----------------------------------------------------------------------------------
 
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
-        """Save what was changed, and note in the audit log what others should know of.
+        """Save the changed columns, and record in the audit log what matters there.
 
-        Nothing else, or what was done with the user since they were read would be undone.
+        The other columns would undo what has happened to the user since the form was opened.
         """
         columns = {field.name for field in self.opts.concrete_fields}
         obj.save(update_fields=columns & {*form.changed_data} if change else None)
@@ -223,18 +179,18 @@ class UserAdmin(KnownLookups, CountedDeletion, DjangoUserAdmin):  # type: ignore
             audit.record("registration", obj.pk)
         elif "email" in form.changed_data:
             audit.record("email_changed", obj.pk)
-        if changed := sorted({*RIGHTS} & {*form.changed_data}):
+        if changed := sorted({*PRIVILEGE_FIELDS} & {*form.changed_data}):
             audit.record("rights_changed", obj.pk, rights=", ".join(changed))
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
-        """Delete users one by one, each as by themselves, ending their replies."""
+        """Delete users one by one, as they would themselves, which ends their replies."""
         for user in queryset:
             user.delete()
 
     @admin.action(description="Deactivate", permissions=["change"])
     def deactivate(self, request: HttpRequest, users: QuerySet[User]) -> HttpResponseBase | None:
-        """Ask for the reason, then end at once what the chosen users do here."""
-        form = Deactivation(request.POST if "reason" in request.POST else None)
+        """Ask for the reason, then end everything that the selected users are doing."""
+        form = DeactivationForm(request.POST if "reason" in request.POST else None)
         if not form.is_valid():
             context = {
                 **self.admin_site.each_context(request),
@@ -244,44 +200,44 @@ class UserAdmin(KnownLookups, CountedDeletion, DjangoUserAdmin):  # type: ignore
                 "form": form,
             }
             return TemplateResponse(request, "admin/accounts/user/deactivate.html", context)
-        operator, chosen = cast(User, request.user), list(users)
-        allowed = [user for user in chosen if operator.may_deactivate(user)]
+        operator, selected = cast(User, request.user), list(users)
+        allowed = [user for user in selected if operator.can_deactivate(user)]
         for user in allowed:
             user.deactivate(form.cleaned_data["reason"])
             self.log_change(request, user, f"Deactivated: {form.cleaned_data['reason']}")
-        but = "You cannot do this to yourself, nor to a superuser."
-        self.tell(request, len(allowed), len(chosen), but)
+        exception = "You cannot deactivate yourself or a superuser."
+        self.report_result(request, len(allowed), len(selected), exception)
         return None
 
     @admin.action(description="Reactivate", permissions=["change"])
     def reactivate(self, request: HttpRequest, users: QuerySet[User]) -> None:
-        """Let the chosen users log in again; who gives rights back to the staff gives rights."""
-        chosen = list(users)
-        done = [user for user in chosen if self.is_in_reach(request, user) and user.reactivate()]
+        """Let the selected users log in again; only superusers may reactivate staff."""
+        selected = list(users)
+        done = [user for user in selected if self.can_manage(request, user) and user.reactivate()]
         for user in done:
             self.log_change(request, user, "Reactivated.")
-        but = "Who is active was left alone, and only a superuser reactivates staff."
-        self.tell(request, len(done), len(chosen), but)
+        exception = "Active users were left alone, and only a superuser can reactivate staff."
+        self.report_result(request, len(done), len(selected), exception)
 
-    def tell(self, request: HttpRequest, done: int, chosen: int, but: str) -> None:
-        """Tell for how many of the chosen users it was done, and why not for the others."""
-        self.message_user(request, f"Done for {done} of {chosen} users.")
-        if done < chosen:
-            self.message_user(request, but, messages.WARNING)
+    def report_result(self, request: HttpRequest, done: int, selected: int, exception: str) -> None:
+        """Show for how many of the selected users it was done, and why not for the others."""
+        self.message_user(request, f"Done for {done} of {selected} users.")
+        if done < selected:
+            self.message_user(request, exception, messages.WARNING)
 
 
 @admin.register(LogEntry)
-class LogEntryAdmin(ViewOnly):
-    """The admin's log of all operators, which nobody changes."""
+class LogEntryAdmin(ReadOnlyAdmin):
+    """The admin's own log of what operators did; nobody can change it."""
 
     list_display = ("action_time", "user", "content_type", "object_repr", "change_message")
     list_select_related = ("user", "content_type")
     list_filter = ("action_flag",)
-    lookups = ("action_flag__exact",)
+    allowed_lookups = ("action_flag__exact",)
     search_fields = ("user__username", "object_repr")
 
     def has_delete_permission(self, request: HttpRequest, obj: LogEntry | None = None) -> bool:
-        """Nobody deletes one by itself; an operator's go with their account."""
+        """Deny: entries are deleted only with the operator's account."""
         return False
 
 
@@ -289,17 +245,17 @@ admin.site.unregister(Group)
 
 
 @admin.register(Group)
-class GroupAdmin(KnownLookups, DjangoGroupAdmin):
-    """Groups give rights, so they are the superusers' alone."""
+class GroupAdmin(RestrictedLookupsAdmin, DjangoGroupAdmin):
+    """Groups grant privileges, so only superusers manage them."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        """Leave it to superusers."""
+        """Allow superusers only."""
         return request.user.is_superuser
 
     def has_change_permission(self, request: HttpRequest, obj: Group | None = None) -> bool:
-        """Leave it to superusers."""
+        """Allow superusers only."""
         return request.user.is_superuser
 
     def has_delete_permission(self, request: HttpRequest, obj: Group | None = None) -> bool:
-        """Leave it to superusers."""
+        """Allow superusers only."""
         return request.user.is_superuser

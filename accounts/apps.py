@@ -6,7 +6,7 @@ from django.db.models.signals import post_delete
 
 
 class AccountsConfig(AppConfig):
-    """Notes of every login when and from where it came, and of all that happens to an account."""
+    """Users and their sessions; every login and every change of an account is recorded."""
 
     name = "accounts"
 
@@ -15,8 +15,8 @@ class AccountsConfig(AppConfig):
         from accounts import receivers, sessions
         from accounts.models import User
 
-        user_logged_in.connect(sessions.on_login)
-        user_logged_in.connect(receivers.logged_in)
-        user_login_failed.connect(receivers.login_failed)
-        user_logged_out.connect(receivers.logged_out)
-        post_delete.connect(receivers.deleted, sender=User)
+        user_logged_in.connect(sessions.initialize)
+        user_logged_in.connect(receivers.record_login)
+        user_login_failed.connect(receivers.record_failed_login)
+        user_logged_out.connect(receivers.record_logout)
+        post_delete.connect(receivers.record_deletion, sender=User)

@@ -1,4 +1,4 @@
-"""Who is asking: the user of a session, or of a token."""
+"""Authenticates requests, by session or by token."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,15 +10,15 @@ from django.http import HttpRequest
 
 from accounts import sessions
 from accounts.models import Token, User
-from core.errors import Forbidden, NotAuthenticated
+from core.errors import ApiError, Forbidden, NotAuthenticated
 from core.logs import current_request
 
 
 class Backend(ModelBackend):
-    """Django's own, which takes the user whom the request's session has brought along."""
+    """Django's own backend, using the user that was loaded with the request's session."""
 
     def get_user(self, user_id: int) -> User | None:
-        """Return the active user of that id."""
+        """Return the active user with this id."""
         request = current_request.get()
         user: User | None = getattr(getattr(request, "session", None), "user", None)
         if user is None or user.pk != user_id:
@@ -27,27 +27,27 @@ class Backend(ModelBackend):
 
 
 class UserRequest(HttpRequest):
-    """A request of somebody who is logged in, as Ninja hands it to a view."""
+    """The request of a logged-in user, as Ninja passes it to a view."""
 
     auth: User
 
 
-def session(request: HttpRequest) -> User | None:
-    """Return the user of the request's session cookie; reads the database.
+def session_only(request: HttpRequest) -> User | None:
+    """Return the user of the session cookie; reads the database.
 
-    Raises `Forbidden` where there is a token in its place, which is not enough.
+    Raises `Forbidden` where the request has a token instead.
     """
-    user = user_of_session(request)
-    if user is None and bearer(request):
+    user = get_session_user(request)
+    if user is None and get_bearer_token(request):
         raise Forbidden("A token cannot do this: log in with your password.")
     return user
 
 
 def session_or_token(request: HttpRequest) -> User | None:
     """Return the user of the `Authorization: Bearer` token, or without one, of the session."""
-    secret = bearer(request)
+    secret = get_bearer_token(request)
     if not secret:
-        return user_of_session(request)
+        return get_session_user(request)
     token = Token.objects.find(secret)
     if token is None:
         raise NotAuthenticated("The token is not valid: it may have expired or been revoked.")
@@ -56,19 +56,19 @@ def session_or_token(request: HttpRequest) -> User | None:
     return token.user
 
 
-def anybody(request: HttpRequest) -> User | AnonymousUser:
-    """Return whoever asks, logged in or not."""
+def optional(request: HttpRequest) -> User | AnonymousUser:
+    """Return the user of the token or the session, or an anonymous one."""
     return session_or_token(request) or AnonymousUser()
 
 
-def bearer(request: HttpRequest) -> str:
-    """Return the secret of the `Authorization: Bearer` header, empty where there is none."""
+def get_bearer_token(request: HttpRequest) -> str:
+    """Return the token in the `Authorization: Bearer` header, or an empty string."""
     scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
     return secret.strip() if scheme.lower() == "bearer" else ""
 
 
-def user_of_session(request: HttpRequest) -> User | None:
-    """Return the user of the session cookie, noting that the session is in use."""
+def get_session_user(request: HttpRequest) -> User | None:
+    """Return the user of the session cookie, and mark the session as used."""
     if not request.user.is_authenticated:
         return None
     sessions.mark_seen(request)
@@ -76,11 +76,18 @@ def user_of_session(request: HttpRequest) -> User | None:
 
 
 @contextmanager
-def unauthenticated_if_deleted(user: User) -> Iterator[None]:
-    """Raise `NotAuthenticated` where something fails because the user was deleted meanwhile."""
+def unauthenticated_if_deleted(
+    user: User, error: type[ApiError] = NotAuthenticated
+) -> Iterator[None]:
+    """Raise `error` where a write fails because the user has been deleted in the meantime.
+
+    The session, which names the user, could not be stored either, so it is emptied.
+    """
     try:
         yield
     except DatabaseError:
         if User.objects.filter(pk=user.pk).exists():
             raise
-        raise NotAuthenticated from None
+        if request := current_request.get():
+            request.session.flush()
+        raise error from None

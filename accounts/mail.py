@@ -1,4 +1,4 @@
-"""The e-mail that users get."""
+"""Sends e-mail to users."""
 
 import logging
 from collections.abc import Callable
@@ -12,12 +12,12 @@ from django.template.loader import render_to_string
 
 logger = logging.getLogger(__name__)
 
-# The interpreter waits for these threads at its end: no mail is lost by a restart.
+# The interpreter waits for these threads before it exits, so a restart loses no mail.
 outbox = ThreadPoolExecutor(max_workers=2, thread_name_prefix="outbox")
 
 
-def later(write: Callable[..., None], *arguments: Any) -> None:
-    """Call `write` beside the request: its time does not tell whether there was mail to send."""
+def enqueue(write: Callable[..., None], *arguments: Any) -> None:
+    """Call `write` in the background: a request takes as long whether or not mail is sent."""
     outbox.submit(copy_context().run, _write, write, *arguments)
 
 
@@ -25,12 +25,12 @@ def _write(write: Callable[..., None], *arguments: Any) -> None:
     try:
         write(*arguments)
     except Exception:
-        # Nobody waits for this thread's result, so what is not logged here is lost.
-        logger.exception("A mail could not be sent")
+        # Nobody reads this thread's result, so an error that is not logged here is lost.
+        logger.exception("An e-mail could not be sent")
     finally:
         connection.close()
 
 
 def send(address: str, subject: str, template: str, context: dict[str, Any]) -> None:
-    """Send one of the texts in `templates/accounts/`; blocks until the mail server has it."""
+    """Send a text of `templates/accounts/`; blocks until the mail server has accepted it."""
     send_mail(subject, render_to_string(f"accounts/{template}", context), None, [address])

@@ -1,4 +1,4 @@
-"""Users, and the two things that stand for one in a request: sessions and tokens."""
+"""Users, and what authenticates their requests: sessions and tokens."""
 
 import secrets
 from datetime import timedelta
@@ -27,37 +27,37 @@ models.CharField.register_lookup(Lower)
 
 
 class UserManager(DjangoUserManager["User"]):
-    """Finds users by name or e-mail address, whatever the case."""
+    """Finds users by name or e-mail address, in any case."""
 
     @classmethod
     def normalize_email(cls, email: str | None) -> str:
-        """Return the address without space around it, its domain in lower case."""
+        """Return the address without surrounding spaces, its domain in lower case."""
         return super().normalize_email((email or "").strip())
 
     def get_by_natural_key(self, username: str | None) -> "User":
-        """Return the user of that name or e-mail address. Raises `User.DoesNotExist`.
+        """Return the user with this name or e-mail address. Raises `User.DoesNotExist`.
 
-        No name holds an @, so one text never means two users.
+        No name contains an @, so a text never means two users.
         """
         name = (username or "").strip().lower()
         return self.get(email__lower=name) if "@" in name else self.get(username__lower=name)
 
     def find(self, name: str) -> "User | None":
-        """Return the user of that name or e-mail address, if there is one."""
+        """Return the user with this name or e-mail address, or None."""
         try:
             return self.get_by_natural_key(name)
         except User.DoesNotExist:
             return None
 
     def lock(self, pk: int) -> bool:
-        """Keep a user from being deleted until the transaction ends; return whether they exist.
+        """Lock a user's row until the transaction ends; return whether the user exists.
 
-        To be called before anything else of theirs is locked, as a deletion does. One at a time.
+        Call it before locking anything else of the user's, since a deletion locks in that order.
         """
         return self.select_for_update(no_key=True).filter(pk=pk).exists()
 
     def register(self, username: str, email: str, password: str) -> "User":
-        """Create a user. Raises `ValidationError` with what is wrong with each field."""
+        """Create a user. Raises `ValidationError` with the errors of each field."""
         user = self.model(username=username, email=self.normalize_email(email))
         problems: dict[str, Any] = {}
         try:
@@ -78,9 +78,9 @@ class UserManager(DjangoUserManager["User"]):
 
 
 class User(AbstractUser):
-    """Somebody with an account; name and e-mail address are unique whatever their case."""
+    """An account; its name and its e-mail address are unique regardless of case."""
 
-    # English letters, because SQLite folds the case of no others.
+    # ASCII letters, since SQLite folds the case of no others.
     username = models.CharField(
         max_length=150,
         unique=True,
@@ -110,10 +110,10 @@ class User(AbstractUser):
         ]
 
     def validate_constraints(self, exclude: Any = None) -> None:
-        """Say of a name or an address that is taken which of the two it is."""
+        """Raise `ValidationError` for a name or an e-mail address that is taken, naming which."""
         others, excluded = User.objects.exclude(pk=self.pk), exclude or ()
         taken = {}
-        # A form that refuses a field leaves it out here, and empty.
+        # A form excludes the fields that it has already refused, and leaves them empty.
         if "username" not in excluded and others.filter(username__lower=self.username.lower()):
             taken["username"] = "This name is taken."
         if "email" not in excluded and others.filter(email__lower=self.email.lower()):
@@ -122,14 +122,14 @@ class User(AbstractUser):
             raise ValidationError(taken)
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """Save; a new password of somebody who has an account goes into the audit log."""
+        """Save; the new password of an existing user is recorded in the audit log."""
         has_new_password = self._password is not None and not self._state.adding  # type: ignore[attr-defined]
         super().save(*args, **kwargs)
         if has_new_password:
             audit.record("password_changed", self.pk)
 
     def save_unless_taken(self, update_fields: list[str] | None = None) -> None:
-        """Save; raises `ValidationError` where somebody has taken the name since it was checked."""
+        """Save. Raises `ValidationError` if the name or address was taken since it was checked."""
         try:
             with transaction.atomic():
                 self.save(update_fields=update_fields)
@@ -138,33 +138,33 @@ class User(AbstractUser):
             raise
 
     def change_email(self, email: str) -> None:
-        """Take another address; the one before is told. Raises `ValidationError`."""
-        before, self.email = self.email, User.objects.normalize_email(email)
+        """Change the address and notify the old one. Raises `ValidationError`."""
+        old, self.email = self.email, User.objects.normalize_email(email)
         self.full_clean(exclude=["password"])
-        if self.email == before:
+        if self.email == old:
             return
         self.save_unless_taken(["email"])
         audit.record("email_changed", self.pk)
         context = {"username": self.username, "email": self.email}
-        mail.later(mail.send, before, "Your e-mail address", "email_changed.txt", context)
+        mail.enqueue(mail.send, old, "Your e-mail address", "email_changed.txt", context)
 
-    def may_deactivate(self, user: "User") -> bool:
-        """Tell whether this member of the staff may: never themselves, nor somebody above them."""
+    def can_deactivate(self, user: "User") -> bool:
+        """Return whether this user may: staff, but not themselves or anybody above them."""
         return self.is_staff and self != user and (self.is_superuser or not user.is_superuser)
 
     def delete(self, *args: Any, **kwargs: Any) -> Any:
-        """Delete the account with all that belongs to it."""
+        """Delete the account with everything that belongs to it."""
         with transaction.atomic():
-            # Locked, so that nothing is added to what has been collected for deletion.
+            # Locked, so that nothing is added to what was collected for deletion.
             if not User.objects.select_for_update().filter(pk=self.pk).exists():
                 return 0, {}
             access_ended.send(User, user=self)
             return super().delete(*args, **kwargs)
 
     def deactivate(self, reason: str = "") -> None:
-        """End everything this user can do here, at once; the reason goes into the audit log.
+        """End everything that this user can do, at once; the audit log keeps the reason.
 
-        Raises `Http404` for one who has been deleted.
+        Raises `Http404` if the user has been deleted.
         """
         with transaction.atomic():
             self.is_active = False
@@ -176,31 +176,31 @@ class User(AbstractUser):
         audit.record("deactivation", self.pk, reason=reason)
 
     def reactivate(self) -> bool:
-        """Let this user log in again; old sessions and tokens stay ended.
+        """Let this user log in again; old sessions and tokens stay deleted.
 
-        Returns False for somebody who is active, to whom nothing happens.
+        Returns False, without any effect, if the user is active.
         """
         with transaction.atomic():
-            # Asked in the database: of two operators at once, the second would end a new login.
+            # Compared in the database: of two operators at once, the second would end a new login.
             deactivated = User.objects.filter(pk=self.pk, is_active=False)
             if not deactivated.update(is_active=True):
                 return False
-            # A login that was under way when the user was deactivated may have left one.
+            # A login in progress during the deactivation may have left one.
             self.session_set.all().delete()
             self.tokens.all().delete()
         self.is_active = True
         audit.record("reactivation", self.pk)
         return True
 
-    def end_sessions(self, but: str | None = None) -> None:
-        """Log out everywhere, or everywhere `but` in the session of that key."""
-        ended, _ = self.session_set.exclude(session_key=but).delete()
+    def end_sessions(self, except_key: str | None = None) -> None:
+        """End all sessions of this user, except the one with this key."""
+        ended, _ = self.session_set.exclude(session_key=except_key).delete()
         if ended:
             audit.record("sessions_ended", self.pk, number=ended)
 
 
 class Session(AbstractBaseSession):
-    """A login, with the user it belongs to; what else is known of it stands in its data."""
+    """A login and its user; everything else about it is in its data."""
 
     user = models.ForeignKey(User, models.CASCADE, null=True)
 
@@ -208,34 +208,34 @@ class Session(AbstractBaseSession):
         pass
 
     def __str__(self) -> str:
-        return f"Session {self.public_id}"  # not the key, as Django does: the admin shows it
+        return f"Session {self.public_id}"  # not the key, as in Django: the admin would show it
 
     @classmethod
     def get_session_store_class(cls) -> type[SessionStore]:
-        """Return a store that decodes these rows; the one that keeps them is in `sessions.py`."""
+        """Return a store that decodes these rows; `sessions.py` has the one that stores them."""
         return SessionStore
 
     @property
     def public_id(self) -> int:
-        """A number to name the session by, which does not give its key away.
+        """A number that identifies the session without revealing its key.
 
-        It has 52 bits, so that it is exact in JavaScript too.
+        It has 52 bits, so that JavaScript represents it exactly.
         """
         return int(sha256(self.session_key.encode()).hexdigest()[:13], 16)
 
     def end(self) -> None:
-        """Log out where this session is used."""
+        """Log out of this session."""
         self.delete()
         audit.record("sessions_ended", self.user_id, number=1)
 
 
 class TokenManager(models.Manager["Token"]):
-    """Makes tokens, and finds the one that a request carries."""
+    """Creates tokens, and finds the one that a request carries."""
 
     def issue(self, user: User, name: str, days: int) -> tuple["Token", str]:
-        """Create a token for `user`; return it with its secret, which is stored nowhere.
+        """Create a token; return it with its secret, which is not stored.
 
-        Raises `ApiError` for somebody who has too many.
+        Raises `ApiError` if the user has too many.
         """
         if user.tokens.count() >= Token.MAX_PER_USER:
             raise ApiError(f"You have {Token.MAX_PER_USER} tokens: revoke one first.")
@@ -252,20 +252,20 @@ class TokenManager(models.Manager["Token"]):
         return token, secret
 
     def find(self, secret: str) -> "Token | None":
-        """Return the living token of an active user that has this secret."""
+        """Return the valid token of an active user with this secret, or None."""
         prefix = secret[len("llama_") :].partition("_")[0]
         digest = sha256(secret.encode()).hexdigest()
-        living = self.select_related("user").filter(
+        valid = self.select_related("user").filter(
             expires_at__gt=timezone.now(), user__is_active=True
         )
-        for token in living.filter(prefix=prefix):
+        for token in valid.filter(prefix=prefix):
             if constant_time_compare(token.digest, digest):
                 return token
         return None
 
 
 class Token(models.Model):
-    """A script's key to the API, in the place of a session."""
+    """A script's key to the API, used instead of a session."""
 
     PREFIX_BYTES = 4
     MAX_PER_USER = 50
@@ -285,16 +285,16 @@ class Token(models.Model):
         return self.name
 
     def mark_used(self) -> None:
-        """Note the use, at most once a minute: it is read by people."""
+        """Record the use, at most once a minute: only people read it."""
         now = timezone.now()
         if self.last_used_at and now - self.last_used_at < self.USE_PRECISION:
             return
-        # Compared again in the database, so that of many uses at once one is noted.
+        # Compared again in the database, so that of many uses at once only one is recorded.
         unchanged = Token.objects.filter(pk=self.pk, last_used_at=self.last_used_at)
         if unchanged.update(last_used_at=now):
             audit.record("token_used", self.user_id, token=self.pk)
 
     def revoke(self) -> None:
-        """Let the token serve no more."""
+        """Delete the token and record it."""
         audit.record("token_revoked", self.user_id, token=self.pk)
         self.delete()

@@ -1,4 +1,4 @@
-"""Proving who somebody is: passwords, and the e-mail for a forgotten one."""
+"""Checks, changes and resets passwords."""
 
 from django.conf import settings
 from django.contrib import auth
@@ -21,7 +21,7 @@ MAX_LENGTH = 128
 
 
 class MaximumLengthValidator:
-    """Refuses what the API would not take at a login, wherever a password is set."""
+    """Refuses, wherever a password is set, what the API would not accept at a login."""
 
     def validate(self, password: str, user: User | None = None) -> None:
         """Raise `ValidationError` for a password that is too long."""
@@ -30,21 +30,21 @@ class MaximumLengthValidator:
             raise ValidationError(problem, code="password_too_long")
 
     def get_help_text(self) -> str:
-        """Return what the admin's forms say beforehand."""
+        """Return the text that the admin's forms show."""
         return f"Your password must contain at most {MAX_LENGTH} characters."
 
 
 class WrongCredentials(ApiError):
-    """There is no active account of that name with that password."""
+    """No active account has this name and this password."""
 
     message = "Invalid username or password"
 
 
 def authenticate(request: HttpRequest, name: str, password: str) -> User:
-    """Return the active user of a name or an e-mail address and its password.
+    """Return the active user with this name or e-mail address and this password.
 
-    Raises `WrongCredentials`, the same and after the same time whether the name is unknown, the
-    password wrong or the account deactivated.
+    Raises `WrongCredentials`, alike and after the same time whether the name is unknown, the
+    password wrong or the account deactivated; and what `count_guess` raises.
     """
     count_guess(request, name)
     user = auth.authenticate(request, username=name, password=password)
@@ -54,10 +54,10 @@ def authenticate(request: HttpRequest, name: str, password: str) -> User:
 
 
 def count_guess(request: HttpRequest, name: str) -> None:
-    """Count a guess at the password of one account, before it is looked at.
+    """Count a guess at an account's password, before the password is checked.
 
-    User name and e-mail address in any case count together; names that nobody has are counted as
-    well, so that the limit does not tell which exist. Raises as `ratelimit.count`.
+    User name and e-mail address, in any case, count together. Unknown names are counted as well,
+    so that the limit does not reveal which exist. Raises what `ratelimit.count` raises.
     """
     user = User.objects.find(name)
     key = f"account:{user.pk}" if user else f"name:{name.strip().lower()}"
@@ -65,56 +65,55 @@ def count_guess(request: HttpRequest, name: str) -> None:
 
 
 def confirm(request: HttpRequest, user: User, password: str | None) -> None:
-    """Ask for the password where the login is older than ten minutes.
+    """Require the password if the login is older than ten minutes.
 
-    Raises `ApiError` where it is missing or wrong.
+    Raises `ApiError` if it is missing or wrong.
     """
-    if password is None and sessions.has_recent_password(request):
+    if password is None and sessions.has_confirmed_password_recently(request):
         return
     if password is None:
-        raise wrong("password", "Enter your password: your login is older than ten minutes.")
+        raise field_error("password", "Enter your password: your login is older than ten minutes.")
     check(request, user, password, "password")
-    sessions.mark_password_given(request)
+    sessions.mark_password_confirmed(request)
 
 
 def check(request: HttpRequest, user: User, password: str, field: str) -> None:
-    """Raise `ApiError` unless this is the user's password; counts as a guess, as a login does."""
+    """Raise `ApiError` unless this is the user's password; counts as a guess, like a login."""
     count_guess(request, user.username)
-    # Not the user's own method, which may renew the hash, and so end the session that asks.
+    # Not the user's own method: it may upgrade the hash, which would end the session that asks.
     if not check_password(password, user.password):
         audit.record("password_refused", user.pk)
-        raise wrong(field, "The password is wrong.")
+        raise field_error(field, "The password is wrong.")
 
 
-def wrong(field: str, problem: str) -> ApiError:
-    """Return the error of one field."""
+def field_error(field: str, problem: str) -> ApiError:
+    """Return an error about one field."""
     return ApiError(problem, fields={field: [problem]})
 
 
 def change(request: HttpRequest, user: User, old: str, new: str) -> None:
-    """Set a new password for the old one; the user's other sessions end.
+    """Replace the old password; the user's other sessions end.
 
-    Raises `ApiError` for `old_password` where it is wrong and `ValidationError` for `new_password`
-    where it is too weak.
+    Raises `ApiError` for a wrong `old_password` and `ValidationError` for a weak `new_password`.
     """
     check(request, user, old, "old_password")
     validate(user, new)
     hash_before = user.password
     user.set_password(new)
     with transaction.atomic():
-        # Compared again and locked: of two calls at once, the second gives a password of the past,
-        # and who has been deactivated meanwhile gets no new session.
+        # Compared again and locked: of two calls at once, the second has an outdated password, and
+        # a user who has been deactivated in the meantime must not get a new session.
         same = User.objects.filter(pk=user.pk, password=hash_before, is_active=True)
         if not same.select_for_update().exists():
-            raise wrong("old_password", "The password is wrong.")
+            raise field_error("old_password", "The password is wrong.")
         user.save(update_fields=["password"])
         auth.update_session_auth_hash(request, user)
-        sessions.mark_password_given(request)
-        user.end_sessions(but=request.session.session_key)
+        sessions.mark_password_confirmed(request)
+        user.end_sessions(except_key=request.session.session_key)
 
 
 def validate(user: User, password: str) -> None:
-    """Raise `ValidationError` for `new_password` where it is too weak for this user."""
+    """Raise `ValidationError` for `new_password` if it is too weak for this user."""
     try:
         validate_password(password, user)
     except ValidationError as error:
@@ -122,13 +121,14 @@ def validate(user: User, password: str) -> None:
 
 
 def send_reset(request: HttpRequest, email: str) -> None:
-    """Have a reset mailed to whoever has this address, if anybody; returns at once.
+    """Send a password reset to the user with this address, if any, in the background.
 
-    Counted for each address, known or not: nobody's mailbox can be flooded from many places.
+    Counted for each address, known or not, so that nobody's mailbox can be flooded. Raises what
+    `ratelimit.count` raises.
     """
     address = email.strip().lower()
     ratelimit.count(request, "password_reset", f"to:{address}", needs_cache=True)
-    mail.later(_send_reset, address)
+    mail.enqueue(_send_reset, address)
 
 
 def _send_reset(address: str) -> None:
@@ -144,26 +144,27 @@ def _send_reset(address: str) -> None:
 
 
 def reset(uid: str, token: str, password: str) -> None:
-    """Set a new password for the user of a mailed token, and end all their sessions.
+    """Set a new password with a token from the e-mail, and end all of the user's sessions.
 
-    Raises `ApiError` for a token that is wrong, used or older than an hour.
+    Raises `ApiError` for a token that is wrong, used or older than an hour, and `ValidationError`
+    for a weak password.
     """
-    user = _user_of(User.objects.all(), uid, token)
+    user = _get_token_user(User.objects.all(), uid, token)
     validate(user, password)
-    user.set_password(password)  # slow, so not while the row is locked
+    user.set_password(password)  # slow, so before the row is locked
     with transaction.atomic():
-        # Asked again and locked: of two calls with one token, the second sees it used.
-        _user_of(User.objects.select_for_update(), uid, token)
+        # Checked again and locked: of two calls with one token, the second finds it used.
+        _get_token_user(User.objects.select_for_update(), uid, token)
         user.save(update_fields=["password"])
         user.end_sessions()
     audit.record("password_reset", user.pk)
 
 
-def _user_of(users: QuerySet[User], uid: str, token: str) -> User:
+def _get_token_user(users: QuerySet[User], uid: str, token: str) -> User:
     try:
         user = users.filter(pk=int(urlsafe_base64_decode(uid)), is_active=True).first()
     except ValueError:
         user = None
     if user is None or not default_token_generator.check_token(user, token):
-        raise wrong("token", "The token is wrong, used or expired: ask for a new e-mail.")
+        raise field_error("token", "The token is wrong, used or expired: ask for a new e-mail.")
     return user

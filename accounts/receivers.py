@@ -1,4 +1,4 @@
-"""What the audit log is told of logins, here and in the admin, and of accounts that are deleted."""
+"""Record logins, in the API and in the admin, and deleted accounts in the audit log."""
 
 from functools import partial
 from typing import Any
@@ -10,23 +10,23 @@ from accounts.models import User
 from core import audit
 
 
-def logged_in(sender: Any, user: User, **signal: Any) -> None:
-    """Note who has begun a session."""
+def record_login(sender: Any, user: User, **signal: Any) -> None:
+    """Record who has logged in."""
     audit.record("login", user.pk)
 
 
-def login_failed(sender: Any, credentials: dict[str, Any], **signal: Any) -> None:
-    """Note whose password was not given; an unknown name takes the same time."""
+def record_failed_login(sender: Any, credentials: dict[str, Any], **signal: Any) -> None:
+    """Record whose password was wrong; an unknown name takes the same time."""
     user = User.objects.find(credentials["username"])
     audit.record("login_failed", user.pk if user else None)
 
 
-def logged_out(sender: Any, request: HttpRequest, user: User | None, **signal: Any) -> None:
-    """Note who has ended their session."""
+def record_logout(sender: Any, request: HttpRequest, user: User | None, **signal: Any) -> None:
+    """Record who has logged out."""
     if user:
         audit.record("logout", user.pk)
 
 
-def deleted(sender: Any, instance: User, **signal: Any) -> None:
-    """Note whose account is gone, once it is."""
+def record_deletion(sender: Any, instance: User, **signal: Any) -> None:
+    """Record whose account was deleted, once the transaction is committed."""
     transaction.on_commit(partial(audit.record, "deletion", instance.pk))

@@ -1,4 +1,4 @@
-"""The bodies that the accounts calls take and the answers they give."""
+"""The bodies and responses of the endpoints under /auth/."""
 
 from datetime import datetime
 from typing import Annotated
@@ -25,7 +25,7 @@ class Credentials(Body):
 
 
 class PasswordConfirmation(Body):
-    """The password once more, where the login is not a recent one."""
+    """The password again, needed unless the login is recent."""
 
     password: Password | None = None
 

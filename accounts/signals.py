@@ -1,6 +1,6 @@
-"""What other apps may want to know about accounts."""
+"""The signals that accounts send to other apps."""
 
 from django.dispatch import Signal
 
 access_ended = Signal()
-"""Sent with `user` when somebody has been deactivated, and in the transaction that deletes them."""
+"""Sent with `user` after a deactivation, and in the transaction that deletes the user."""

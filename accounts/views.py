@@ -1,16 +1,20 @@
-"""The calls under /auth/: registration, login, passwords, sessions and tokens."""
+"""The endpoints under /auth/: registration, login, passwords, sessions and tokens."""
 
 from typing import Any
 
 from django.contrib import auth
 from django.contrib.admin.models import CHANGE, LogEntry
-from django.db import DatabaseError
 from django.http import HttpRequest
 from django.shortcuts import get_object_or_404
 from ninja import Router, Status
 
 from accounts import passwords, sessions
-from accounts.authentication import UserRequest, anybody, session, unauthenticated_if_deleted
+from accounts.authentication import (
+    UserRequest,
+    optional,
+    session_only,
+    unauthenticated_if_deleted,
+)
 from accounts.models import Token, User
 from accounts.schemas import (
     Credentials,
@@ -32,7 +36,7 @@ from core.errors import Forbidden, NotFound
 from core.ratelimit import rate_limit
 from core.schemas import Text
 
-router = Router(auth=session, tags=["accounts"])
+router = Router(auth=session_only, tags=["accounts"])
 
 NO_CONFIRMATION = PasswordConfirmation()
 
@@ -40,7 +44,7 @@ NO_CONFIRMATION = PasswordConfirmation()
 @router.post("/register/", auth=None, response={201: Registered})
 @rate_limit("register", needs_cache=True)
 def register(request: HttpRequest, body: Registration) -> Status[dict[str, str]]:
-    """Create an account; does not log in."""
+    """Create an account, without logging in."""
     user = User.objects.register(body.username, body.email, body.password)
     answer = {"username": user.username, "email": user.email}
     return Status(201, {"message": "User created successfully", **answer})
@@ -49,31 +53,25 @@ def register(request: HttpRequest, body: Registration) -> Status[dict[str, str]]
 @router.post("/login/", auth=None, response=MessageAnswer)
 @rate_limit("login", needs_cache=True)
 def login(request: HttpRequest, body: Credentials) -> dict[str, str]:
-    """Begin a session, for a user name or an e-mail address with its password."""
+    """Log in with a user name or an e-mail address, and the password."""
     user = passwords.authenticate(request, body.username, body.password)
-    try:
+    with unauthenticated_if_deleted(user, passwords.WrongCredentials):
         auth.login(request, user)
-    except DatabaseError:
-        if User.objects.filter(pk=user.pk).exists():
-            raise
-        # The account was deleted at this moment.
-        request.session.flush()
-        raise passwords.WrongCredentials from None
     return {"message": "Login successful"}
 
 
 @router.post("/logout/", auth=None, response=MessageAnswer)
 @rate_limit("write")
 def logout(request: HttpRequest) -> dict[str, str]:
-    """End this session."""
+    """Log out of this session."""
     auth.logout(request)
     return {"message": "Logout successful"}
 
 
-@router.get("/status/", auth=anybody, response=LoginStatus)
+@router.get("/status/", auth=optional, response=LoginStatus)
 @rate_limit("read")
 def status(request: UserRequest) -> dict[str, Any]:
-    """Tell who is asking."""
+    """Return who is logged in."""
     user = request.auth if request.auth.is_authenticated else None
     message = "User is logged in" if user else "User is not logged in"
     return {"message": message, "authenticated": bool(user), "user": user}
@@ -82,7 +80,7 @@ def status(request: UserRequest) -> dict[str, Any]:
 @router.delete("/delete/", response=MessageAnswer)
 @rate_limit("write")
 def delete(request: UserRequest, body: PasswordConfirmation = NO_CONFIRMATION) -> dict[str, str]:
-    """Delete the account with all that belongs to it."""
+    """Delete the account with everything that belongs to it."""
     passwords.confirm(request, request.auth, body.password)
     request.auth.delete()
     request.session.flush()
@@ -92,12 +90,12 @@ def delete(request: UserRequest, body: PasswordConfirmation = NO_CONFIRMATION) -
 @router.api_operation(["POST", "DELETE"], "/deactivate/{username}/", response=MessageAnswer)
 @rate_limit("write")
 def deactivate(request: UserRequest, username: Text) -> dict[str, str]:
-    """Deactivate somebody; for staff."""
+    """Deactivate a user; staff only."""
     if not request.auth.is_staff:
         raise Forbidden("Only staff can deactivate a user.")
     user = get_object_or_404(User, username__lower=username.lower())
-    if not request.auth.may_deactivate(user):
-        raise Forbidden("You cannot deactivate yourself, nor a superuser.")
+    if not request.auth.can_deactivate(user):
+        raise Forbidden("You cannot deactivate yourself or a superuser.")
     user.deactivate()
     LogEntry.objects.log_actions(
         request.auth.pk, [user], CHANGE, "Deactivated through the API.", single_object=True
@@ -108,15 +106,15 @@ def deactivate(request: UserRequest, username: Text) -> dict[str, str]:
 @router.post("/password/change/", response=MessageAnswer)
 @rate_limit("write")
 def change_password(request: UserRequest, body: PasswordChange) -> dict[str, str]:
-    """Set a new password; the user's other sessions end."""
+    """Change the password; the user's other sessions end."""
     passwords.change(request, request.auth, body.old_password, body.new_password)
     return {"message": "Password changed successfully"}
 
 
 @router.post("/email/change/", response=MessageAnswer)
-@rate_limit("register", needs_cache=True)  # as registration, it tells which addresses are taken
+@rate_limit("register", needs_cache=True)  # like registration, it shows which addresses are taken
 def change_email(request: UserRequest, body: EmailChange) -> dict[str, str]:
-    """Take another e-mail address; the one before gets a mail that says so."""
+    """Change the e-mail address; the old one gets an e-mail about it."""
     passwords.confirm(request, request.auth, body.password)
     with unauthenticated_if_deleted(request.auth):
         request.auth.change_email(body.email)
@@ -126,7 +124,7 @@ def change_email(request: UserRequest, body: EmailChange) -> dict[str, str]:
 @router.post("/password/reset/", auth=None, response=MessageAnswer)
 @rate_limit("password_reset", needs_cache=True)
 def reset_password(request: HttpRequest, body: PasswordReset) -> dict[str, str]:
-    """Mail a token for a new password to whoever has this address."""
+    """Send a password reset token to the user with this address, if any."""
     passwords.send_reset(request, body.email)
     return {"message": "If there is an account with this address, an e-mail is on its way."}
 
@@ -134,7 +132,7 @@ def reset_password(request: HttpRequest, body: PasswordReset) -> dict[str, str]:
 @router.post("/password/reset/confirm/", auth=None, response=MessageAnswer)
 @rate_limit("login", needs_cache=True)
 def confirm_password_reset(request: HttpRequest, body: PasswordResetConfirmation) -> dict[str, str]:
-    """Set a new password with a mailed token; every session ends."""
+    """Set a new password with a token from the e-mail; every session ends."""
     passwords.reset(body.uid, body.token, body.new_password)
     return {"message": "Password changed successfully"}
 
@@ -143,21 +141,21 @@ def confirm_password_reset(request: HttpRequest, body: PasswordResetConfirmation
 @rate_limit("read")
 def list_sessions(request: UserRequest) -> dict[str, Any]:
     """List where the user is logged in."""
-    return {"sessions": sessions.list_living(request.auth, current=request.session.session_key)}
+    return {"sessions": sessions.list_active(request.auth, current=request.session.session_key)}
 
 
 @router.delete("/sessions/", response=MessageAnswer)
 @rate_limit("write")
 def end_other_sessions(request: UserRequest) -> dict[str, str]:
-    """Log out everywhere but here."""
-    request.auth.end_sessions(but=request.session.session_key)
+    """Log out everywhere else."""
+    request.auth.end_sessions(except_key=request.session.session_key)
     return {"message": "All other sessions have ended"}
 
 
 @router.delete("/sessions/{int:session_id}/", response=MessageAnswer)
 @rate_limit("write")
 def end_session(request: UserRequest, session_id: int) -> dict[str, str]:
-    """Log out in one place."""
+    """Log out of one session."""
     ended = next((s for s in request.auth.session_set.all() if s.public_id == session_id), None)
     if ended is None:
         raise NotFound
@@ -171,7 +169,7 @@ def end_session(request: UserRequest, session_id: int) -> dict[str, str]:
 @router.post("/tokens/", response={201: TokenIssued})
 @rate_limit("write")
 def create_token(request: UserRequest, body: NewToken) -> Status[dict[str, Any]]:
-    """Create a token for scripts; the only time it is shown."""
+    """Create a token for scripts; it is shown only this once."""
     passwords.confirm(request, request.auth, body.password)
     with unauthenticated_if_deleted(request.auth):
         token, secret = Token.objects.issue(request.auth, body.name, body.days)

@@ -1,6 +1,6 @@
-"""The operator's view of threads, messages and usage: to look at, and to delete.
+"""The operator's view of threads, messages and usage: to view, and threads also to delete.
 
-What people have written is for those with the permission to view messages; a title is made of a
+What users wrote is shown only to those who may view messages: titles too, since they are made of a
 message's first words.
 """
 
@@ -18,17 +18,17 @@ from accounts.admin import UserAdmin as AccountsUserAdmin
 from accounts.models import User
 from chat import threads
 from chat.models import Message, Thread, Usage
-from core.admin import CountedDeletion, ViewOnly
+from core.admin import DeletionSummaryAdmin, ReadOnlyAdmin
 
 admin.site.unregister(User)
 
 
 @admin.register(User)
 class UserAdmin(AccountsUserAdmin):
-    """Users, with links to what they have written and used."""
+    """Users, with links to their threads and usage."""
 
     list_display = (*AccountsUserAdmin.list_display, "number_of_threads")
-    readonly_fields = (*AccountsUserAdmin.readonly_fields, "conversations")
+    readonly_fields = (*AccountsUserAdmin.readonly_fields, "related_links")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
         """Return the users, each with `threads__count`."""
@@ -36,10 +36,10 @@ class UserAdmin(AccountsUserAdmin):
         return users.annotate(Count("threads"))
 
     def get_fieldsets(self, request: HttpRequest, obj: User | None = None) -> Any:
-        """Add the links to what the user does."""
+        """Add the links to the user's threads and usage."""
         return [
-            (name, {**options, "fields": (*options["fields"], "conversations")})
-            if name == self.activity
+            (name, {**options, "fields": (*options["fields"], "related_links")})
+            if name == self.activity_section
             else (name, options)
             for name, options in super().get_fieldsets(request, obj)
         ]
@@ -50,8 +50,8 @@ class UserAdmin(AccountsUserAdmin):
         return int(user.threads__count)
 
     @admin.display(description="threads and usage")
-    def conversations(self, user: Any) -> str:
-        """Link to the user's threads and to what they have used."""
+    def related_links(self, user: Any) -> str:
+        """Return links to the user's threads and usage."""
         return format_html(
             '<a href="{0}?user__id__exact={2}">{3} threads</a>, '
             '<a href="{1}?user__id__exact={2}">usage</a>',
@@ -63,23 +63,23 @@ class UserAdmin(AccountsUserAdmin):
 
 
 @admin.register(Thread)
-class ThreadAdmin(ViewOnly, CountedDeletion):
-    """Threads, with how much there is in them."""
+class ThreadAdmin(ReadOnlyAdmin, DeletionSummaryAdmin):
+    """Threads, with their number of messages."""
 
     list_display = ("__str__", "user", "model", "number_of_messages", "created_at", "updated_at")
     list_select_related = ("user",)
     list_filter = ("model",)
-    lookups = ("user__id__exact", "model", "model__isnull")
-    search_fields = ("user__username",)  # an address is not shown, and could be guessed by letters
+    allowed_lookups = ("user__id__exact", "model", "model__isnull")
+    search_fields = ("user__username",)  # not the address, which could be guessed letter by letter
     ordering = ("-updated_at", "-pk")
     show_full_result_count = False
     fields = ("user", "model", "created_at", "updated_at", "number_of_messages")
-    written_fields = ("title", "system_prompt", "options", "messages")
+    private_fields = ("title", "system_prompt", "options", "messages")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Thread]:
         """Return the threads, each with its number of messages.
 
-        Counted for the rows that are shown: a join would count all messages there are.
+        A subquery counts them for the rows of one page; a join would count every message there is.
         """
         messages = Message.objects.filter(thread=OuterRef("pk")).order_by().values("thread")
         count = Subquery(messages.annotate(count=Count("pk")).values("count"))
@@ -93,32 +93,32 @@ class ThreadAdmin(ViewOnly, CountedDeletion):
 
     @admin.display(description="conversation")
     def messages(self, thread: Thread) -> str:
-        """Link to the thread's messages."""
+        """Return a link to the thread's messages."""
         url = reverse("admin:chat_message_changelist")
         return format_html('<a href="{}?thread__id__exact={}">Read</a>', url, thread.pk)
 
     def get_fields(self, request: HttpRequest, obj: Thread | None = None) -> Any:
-        """Show what the user has written to those who may read it."""
-        may_read = request.user.has_perm("chat.view_message")
-        return (*self.fields, *(self.written_fields if may_read else ()))
+        """Show what the user wrote to those who may read it."""
+        can_read = request.user.has_perm("chat.view_message")
+        return (*self.fields, *(self.private_fields if can_read else ()))
 
     def delete_model(self, request: HttpRequest, obj: Thread) -> None:
-        """Delete a thread, ending its running reply."""
+        """Delete a thread and end its running reply."""
         threads.delete(Thread.objects.filter(pk=obj.pk))
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Thread]) -> None:
-        """Delete threads, ending their running replies."""
+        """Delete threads and end their running replies."""
         threads.delete(queryset)
 
 
 @admin.register(Message)
-class MessageAdmin(ViewOnly):
+class MessageAdmin(ReadOnlyAdmin):
     """Messages; users with only the view permission for threads see none of this."""
 
     list_display = ("__str__", "thread", "user", "sender", "status", "created_at", "beginning")
     list_select_related = ("thread__user",)
     list_filter = ("sender", "status")
-    lookups = ("thread__id__exact", "sender__exact", "status__exact")
+    allowed_lookups = ("thread__id__exact", "sender__exact", "status__exact")
     search_fields = ("thread__user__username",)
     ordering = ("pk",)
     show_full_result_count = False
@@ -138,12 +138,12 @@ class MessageAdmin(ViewOnly):
     )
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Nobody deletes any: what follows one would go with it."""
+        """Deny: a message's children would be deleted too."""
         return False
 
     @admin.display
     def user(self, message: Message) -> str:
-        """Return whose thread it is."""
+        """Return the name of the thread's user."""
         return message.thread.user.username
 
     @admin.display(description="text")
@@ -153,13 +153,13 @@ class MessageAdmin(ViewOnly):
 
 
 @admin.register(Usage)
-class UsageAdmin(ViewOnly):
-    """What each user has used of each model on each day."""
+class UsageAdmin(ReadOnlyAdmin):
+    """How much each user has used each model each day."""
 
     list_display = ("date", "user", "model", "replies", "prompt_tokens", "completion_tokens")
     list_select_related = ("user",)
     list_filter = ("model",)
-    lookups = (
+    allowed_lookups = (
         "user__id__exact",
         "model",
         "model__isnull",

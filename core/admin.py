@@ -1,4 +1,4 @@
-"""What the admins of both apps share."""
+"""Base classes of the admin pages of both apps."""
 
 import re
 from collections import Counter
@@ -17,29 +17,28 @@ from django.http import HttpRequest, HttpResponse
 from core.errors import ApiError
 
 
-class KnownLookups(admin.ModelAdmin):  # type: ignore[type-arg]
-    """Lets the address of a list choose by what its own filters and links choose by, no more.
+class RestrictedLookupsAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    """Filters a list only by `allowed_lookups`, those of the page's own filters and links.
 
-    Django lets it choose by every field, and by the keys of what hangs on an object: so a session's
-    key or a title could be guessed letter by letter, by who may see neither. Values that nothing
-    can have are refused here, as well: Django hands them to Python's dates and to the database,
-    which fail on them.
+    Django also allows every field and the keys of related objects, so that operators who may not
+    see a session's key or a title could guess it letter by letter. Impossible values, on which
+    Python's dates or the database would fail, are refused here too.
     """
 
-    lookups: tuple[str, ...] = ()
+    allowed_lookups: tuple[str, ...] = ()
 
     # For the year 9999, Django looks for the beginning of the next.
     date_part = re.compile(r"(?!9999)[0-9]{1,4}")
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
-        """Tell whether a list may be chosen from so."""
-        if lookup not in self.lookups or "\0" in value:
+        """Return whether the list may be filtered by this lookup and value."""
+        if lookup not in self.allowed_lookups or "\0" in value:
             return False
         is_date = lookup.endswith(("__year", "__month", "__day"))
         return not is_date or self.date_part.fullmatch(value) is not None
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
-        """Refuse an action on keys that nothing can have, or show the list."""
+        """Show the list, or refuse an action on impossible keys."""
         try:
             for key in request.POST.getlist(ACTION_CHECKBOX_NAME):
                 self.opts.pk.clean(key, None)
@@ -48,38 +47,38 @@ class KnownLookups(admin.ModelAdmin):  # type: ignore[type-arg]
         return super().changelist_view(request, extra_context)
 
 
-class ViewOnly(KnownLookups):
-    """Operators change nothing of what others have made."""
+class ReadOnlyAdmin(RestrictedLookupsAdmin):
+    """Lets operators view objects, and delete them where they have the permission."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        """Nobody adds any."""
+        """Deny."""
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Nobody changes any."""
+        """Deny."""
         return False
 
 
-class CountedDeletion(admin.ModelAdmin):  # type: ignore[type-arg]
-    """Tells before a deletion how many objects of each kind go with it.
+class DeletionSummaryAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    """Shows before a deletion how many objects of each kind will be deleted too.
 
-    Django lists them one by one, and descends from each message to the one that follows it: a page
-    as long as the conversations, and deeper than Python goes.
+    Django lists them one by one, and recurses from each message to its children: on long threads
+    the page is endless and the recursion too deep for Python.
     """
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
-        """Return names, numbers by kind, the kinds that this person may not delete, and nothing.
+        """Return the objects' names, the counts by kind, the kinds that are denied, and nothing.
 
-        The last stands for what is protected from deletion, which nothing is here.
+        The last is for objects that are protected from deletion: there are none here.
         """
-        chosen: Sequence[Model] = list(objs)
+        selected: Sequence[Model] = list(objs)
         collector = Collector(using=router.db_for_write(self.model), origin=objs)
-        collector.collect(chosen)
-        numbers = Counter({model: len(them) for model, them in collector.data.items()})
-        for them in collector.fast_deletes:
-            numbers[them.model] += them.count()
+        collector.collect(selected)
+        counts = Counter({model: len(found) for model, found in collector.data.items()})
+        for found in collector.fast_deletes:
+            counts[found.model] += found.count()
 
-        kinds = [model._meta for model in +numbers]
+        kinds = [model._meta for model in +counts]
         denied = {
             kind.verbose_name
             for kind in kinds
@@ -88,7 +87,7 @@ class CountedDeletion(admin.ModelAdmin):  # type: ignore[type-arg]
                 f"{kind.app_label}.{get_permission_codename('delete', kind)}"
             )
         }
-        if not all(self.has_delete_permission(request, one) for one in chosen):
+        if not all(self.has_delete_permission(request, one) for one in selected):
             denied.add(self.opts.verbose_name)
-        names = [f"{self.opts.verbose_name}: {one}" for one in chosen]
-        return names, {kind.verbose_name_plural: numbers[kind.model] for kind in kinds}, denied, []
+        names = [f"{self.opts.verbose_name}: {one}" for one in selected]
+        return names, {kind.verbose_name_plural: counts[kind.model] for kind in kinds}, denied, []

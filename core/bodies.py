@@ -1,4 +1,4 @@
-"""How request bodies are read and answers are written: as JSON, by pydantic."""
+"""Parses request bodies and renders responses, as JSON and with pydantic."""
 
 from collections.abc import Callable
 from inspect import signature
@@ -14,31 +14,31 @@ from core.errors import ApiError, InvalidJson, UnsupportedMediaType
 
 
 class StrictJsonParser(Parser):
-    """Reads a body as JSON only, of the declared media type only."""
+    """Parses JSON bodies, and only those declared as JSON."""
 
     def parse_body(self, request: HttpRequest) -> Any:
         """Return the parsed body. Raises `UnsupportedMediaType` and `InvalidJson`."""
         if request.content_type != "application/json":
             raise UnsupportedMediaType
         try:
-            # Unlike `json.loads` it stops at 200 nested brackets and at a lone surrogate.
+            # Unlike `json.loads`, it refuses more than 200 nested brackets, and lone surrogates.
             return from_json(request.body, allow_inf_nan=False)
         except ValueError as error:
             raise InvalidJson from error
 
 
 class JsonRenderer(BaseRenderer):
-    """Writes answers as JSON in pydantic's way: Django's encoder takes eight times as long."""
+    """Renders JSON with pydantic: Django's encoder takes eight times as long."""
 
     media_type = "application/json"
 
     def render(self, request: HttpRequest, data: Any, *, response_status: int) -> bytes:
-        """Return the answer's body."""
+        """Return the response's body."""
         return to_json(data)
 
 
 def refuse_fields(view: Callable[..., Any]) -> Callable[..., Any]:
-    """Have a view that takes no fields refuse them, as views that take some refuse others."""
+    """Refuse all fields where a view takes none, as other views refuse unknown ones."""
     if "body" in signature(view).parameters:
         return view
 

@@ -1,4 +1,4 @@
-"""Running a check before a view, be it sync or async."""
+"""Decorators for views, sync or async."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -12,9 +12,9 @@ Check = Callable[[HttpRequest], None]
 
 
 def before_view(check: Check, *, blocks: bool = True) -> Callable[..., Any]:
-    """Decorate a view so that `check` runs first; what it raises is the answer.
+    """Decorate a view so that `check` runs first, and can refuse the request by raising an error.
 
-    A check that `blocks` runs in the request's thread, beside the event loop.
+    A check that `blocks` runs in the request's thread, off the event loop.
     """
 
     def decorate(view: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,4 +1,4 @@
-"""Turns whatever a call raises into an answer of the one error shape."""
+"""Turns the exceptions that views raise into error responses of the contract's shape."""
 
 import logging
 from typing import Any
@@ -15,39 +15,39 @@ logger = logging.getLogger(__name__)
 
 
 def register(api: NinjaAPI) -> None:
-    """Have `api` answer every error in the one shape."""
-    api.exception_handler(ApiError)(answer_api_error)
-    api.exception_handler(HttpError)(answer_ninja_error)
-    api.exception_handler(AuthenticationError)(answer_nobody)
-    api.exception_handler(Http404)(answer_missing)
-    api.exception_handler(ValidationError)(answer_invalid_request)
-    api.exception_handler(DjangoValidationError)(answer_invalid_model)
-    api.exception_handler(OperationalError)(answer_without_database)
-    api.exception_handler(Exception)(raise_again)
+    """Register the handlers with `api`."""
+    api.exception_handler(ApiError)(handle_api_error)
+    api.exception_handler(HttpError)(handle_ninja_error)
+    api.exception_handler(AuthenticationError)(handle_unauthenticated)
+    api.exception_handler(Http404)(handle_not_found)
+    api.exception_handler(ValidationError)(handle_invalid_request)
+    api.exception_handler(DjangoValidationError)(handle_invalid_model)
+    api.exception_handler(OperationalError)(handle_database_error)
+    api.exception_handler(Exception)(reraise)
 
 
-def answer_api_error(request: HttpRequest, error: ApiError) -> HttpResponse:
-    """Answer what the domain code raised."""
+def handle_api_error(request: HttpRequest, error: ApiError) -> HttpResponse:
+    """Return the response to an error of our own."""
     return error.response()
 
 
-def answer_ninja_error(request: HttpRequest, error: HttpError) -> HttpResponse:
-    """Answer Ninja's own errors: it wraps whatever the parser raises in one."""
+def handle_ninja_error(request: HttpRequest, error: HttpError) -> HttpResponse:
+    """Return the response to one of Ninja's errors, which also wrap what the parser raises."""
     return (error.__cause__ if isinstance(error.__cause__, ApiError) else ApiError()).response()
 
 
-def answer_nobody(request: HttpRequest, error: AuthenticationError) -> HttpResponse:
-    """Answer a call that needs somebody who is logged in."""
+def handle_unauthenticated(request: HttpRequest, error: AuthenticationError) -> HttpResponse:
+    """Return the response to a request without the login that it needs."""
     return NotAuthenticated().response()
 
 
-def answer_missing(request: HttpRequest, error: Http404) -> HttpResponse:
-    """Answer `get_object_or_404`, whose own words name the model."""
+def handle_not_found(request: HttpRequest, error: Http404) -> HttpResponse:
+    """Return the response to `get_object_or_404`, whose own message names the model."""
     return NotFound().response()
 
 
-def answer_invalid_request(request: HttpRequest, error: ValidationError) -> HttpResponse:
-    """Answer a body or a query that its schema refuses, each field by its name."""
+def handle_invalid_request(request: HttpRequest, error: ValidationError) -> HttpResponse:
+    """Return the response to a body or a query that its schema refuses, naming each field."""
     fields: dict[str, list[str]] = {}
     for problem in error.errors:
         # loc is ("body", parameter, field, …) for a body and ("query", field) for a query.
@@ -58,28 +58,28 @@ def answer_invalid_request(request: HttpRequest, error: ValidationError) -> Http
 
 
 def describe(problem: dict[str, Any]) -> str:
-    """Return Pydantic's words for what is wrong, or better ones."""
+    """Return Pydantic's message, or a better one."""
     match problem:
-        case {"type": "model_type" | "model_attributes_type"}:  # its own words name our class
+        case {"type": "model_type" | "model_attributes_type"}:  # its own message names our class
             return "This must be a JSON object."
         case {"type": "too_long", "ctx": {"field_type": "Value", "max_length": length}}:
             return f"This must have at most {length} characters."
     return str(problem["msg"])
 
 
-def answer_invalid_model(request: HttpRequest, error: DjangoValidationError) -> HttpResponse:
-    """Answer what a model's own validation refuses."""
+def handle_invalid_model(request: HttpRequest, error: DjangoValidationError) -> HttpResponse:
+    """Return the response to what a model's validation refuses."""
     return ApiError("Some fields are not valid.", fields=error.message_dict).response()
 
 
-def answer_without_database(request: HttpRequest, error: OperationalError) -> HttpResponse:
-    """Answer while the database is away or locked for long; SQLite's own mistakes are crashes."""
+def handle_database_error(request: HttpRequest, error: OperationalError) -> HttpResponse:
+    """Return 503 while the database is away or locked; raise SQLite's other errors again."""
     if connection.vendor == "sqlite" and "locked" not in str(error):
         raise error
     logger.exception("The database does not answer")
     return Unavailable().response()
 
 
-def raise_again(request: HttpRequest, error: Exception) -> HttpResponse:
-    """Leave a crash to Django, which logs it; the middleware `JsonErrors` makes the answer."""
+def reraise(request: HttpRequest, error: Exception) -> HttpResponse:
+    """Leave the crash to Django, which logs it; the middleware `JsonErrors` renders it."""
     raise error

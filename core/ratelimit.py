@@ -1,6 +1,6 @@
-"""Rate limits: django-ratelimit's counters, our keys, the contract's headers.
+"""Rate limits: django-ratelimit's counters with our keys and the contract's headers.
 
-The rates stand in one table, `RATE_LIMITS` in `settings.py`.
+The rates are in one table, `RATE_LIMITS` in `settings.py`.
 """
 
 import logging
@@ -22,9 +22,9 @@ logger = logging.getLogger(__name__)
 def count(request: HttpRequest, name: str, key: str = "", *, needs_cache: bool = False) -> None:
     """Count one call against the limit `name`; blocks on the cache.
 
-    `key` says whose calls are counted together: by default the user's, or the address's of
-    somebody who is not logged in. Raises `RateLimited` over the limit. Where the cache is away the
-    call passes, or with `needs_cache` is refused with `Unavailable`.
+    Calls with the same `key` are counted together: by default those of a user, or of an address
+    where nobody is logged in. Raises `RateLimited` over the limit. Without the cache, the call
+    passes uncounted, or with `needs_cache` is refused with `Unavailable`.
     """
     user = getattr(request, "auth", None)
     if not key:
@@ -44,7 +44,7 @@ def count(request: HttpRequest, name: str, key: str = "", *, needs_cache: bool =
             raise Unavailable
         return
 
-    reset = usage["time_left"] + 1  # it has been rounded down
+    reset = usage["time_left"] + 1  # which was rounded down
     headers = {
         "RateLimit-Limit": str(usage["limit"]),
         "RateLimit-Remaining": str(max(0, usage["limit"] - usage["count"])),
@@ -55,11 +55,11 @@ def count(request: HttpRequest, name: str, key: str = "", *, needs_cache: bool =
             f"Too many requests: try again in {reset} seconds.",
             headers={**headers, "Retry-After": str(reset)},
         )
-    # A second limit is not told of: whose guesses are counted together would be seen by it.
+    # The first limit only: a second one's would show which names belong to one account.
     if not hasattr(request, "rate_limit_headers"):
         request.rate_limit_headers = headers  # type: ignore[attr-defined]
 
 
 def rate_limit(name: str, *, needs_cache: bool = False) -> Callable[..., Any]:
-    """Count each call of a view, sync or async, against the limit `name` before it runs."""
+    """Count each call of a view against the limit `name` before it runs."""
     return before_view(partial(count, name=name, needs_cache=needs_cache))
