@@ -82,7 +82,7 @@ def test_a_mail_server_that_is_away_is_logged_and_not_told(
     answer = Caller(server.url).post("/auth/password/reset/", json={"email": "ann@example.com"})
 
     assert answer.status_code == 200
-    wait_until(lambda: "A mail could not be sent" in server.log())
+    wait_until(lambda: "An e-mail could not be sent" in server.log())
 
 
 def test_a_token_changes_the_password_and_ends_every_session(ann: Caller) -> None:
