@@ -74,6 +74,10 @@ class MethodNotAllowed(ApiError):
     status, code, message = 405, "method_not_allowed", "This address does not support that method."
 
 
+class RequestTimeout(ApiError):
+    status, code, message = 408, "request_timeout", "The request did not arrive in time."
+
+
 class TooLarge(ApiError):
     status, code, message = 413, "too_large", "The body is larger than 1 MiB."
 
@@ -81,6 +85,10 @@ class TooLarge(ApiError):
 class UnsupportedMediaType(ApiError):
     status, code = 415, "unsupported_media_type"
     message = "Send the body as JSON, with Content-Type: application/json."
+
+
+class HeadersTooLarge(ApiError):
+    status, code, message = 431, "headers_too_large", "The headers are larger than 64 KiB."
 
 
 class RateLimited(ApiError):
@@ -105,8 +113,10 @@ BY_STATUS: dict[int, type[ApiError]] = {
         Forbidden,
         NotFound,
         MethodNotAllowed,
+        RequestTimeout,
         TooLarge,
         UnsupportedMediaType,
+        HeadersTooLarge,
         RateLimited,
         ServerError,
         Unavailable,

@@ -15,7 +15,7 @@ from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 
-from core.errors import ApiError, CrossOrigin, TooLarge, error_for_status
+from core.errors import ApiError, CrossOrigin, error_for_status
 from core.logs import current_request
 
 View = Callable[[HttpRequest], Awaitable[HttpResponseBase]]
@@ -118,14 +118,13 @@ class RateLimitHeaders(AsyncMiddleware):
         return response
 
 
-class BodyLimit(AsyncMiddleware):
-    """Rejects a request whose body the ASGI application did not read to the end."""
+class BodyErrors(AsyncMiddleware):
+    """Rejects a request whose body the ASGI application could not read to the end."""
 
     async def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        """Return the view's response, or 413 and close the connection."""
-        if not request.scope.get("body_too_large"):  # type: ignore[attr-defined]
-            return await self.get_response(request)
-        return TooLarge(headers={"Connection": "close"}).response()
+        """Return the view's response, or the error of reading the body."""
+        error: ApiError | None = request.scope.get("body_error")  # type: ignore[attr-defined]
+        return error.response() if error else await self.get_response(request)
 
 
 class CrossOriginProtection(AsyncMiddleware):

@@ -38,8 +38,12 @@ if not settings.DEBUG:
 from chat.ollama import transport  # noqa: E402 - Django must be set up first
 from chat.replies import live  # noqa: E402
 from chat.replies.forms.text import StreamAborted  # noqa: E402
+from core.errors import ApiError  # noqa: E402
+from llama_chatbot.connections import bound_connections  # noqa: E402
+from llama_chatbot.request_body import RequestBody  # noqa: E402
 
-MAX_BODY_BYTES = 1024 * 1024
+bound_connections()
+
 REQUEST_THREADS = 16
 
 
@@ -81,9 +85,15 @@ async def serve_http(
     scope: HTTPScope, receive: ASGIReceiveCallable, send: ASGISendCallable
 ) -> None:
     """Serve one HTTP request through Django."""
-    body, is_too_large = await read_body(receive)
-    if body is None:
-        return
+    request_body, body, error = RequestBody(), b"", None
+    try:
+        received = await request_body.read(receive)
+        if received is None:
+            request_body.release()
+            return
+        body = received
+    except ApiError as body_error:
+        error = body_error.with_traceback(None)  # or it and this frame would keep each other
     executor = threads.acquire()
     is_released = False
 
@@ -91,6 +101,7 @@ async def serve_http(
         nonlocal is_released
         if not is_released:
             is_released = True
+            request_body.release()
             threads.release(executor)
 
     async def release_and_send(event: ASGISendEvent) -> None:
@@ -100,7 +111,7 @@ async def serve_http(
     try:
         async with ThreadSensitiveContext(executor=executor):
             await django_application(
-                {**scope, "body_too_large": is_too_large},
+                {**scope, "body_error": error},
                 replay_body(body, receive),
                 release_and_send,  # type: ignore[arg-type]
             )
@@ -108,27 +119,6 @@ async def serve_http(
         pass  # a response without an end makes the server cut the connection
     finally:
         release()
-
-
-async def read_body(receive: ASGIReceiveCallable) -> tuple[bytes | None, bool]:
-    """Return a request's body, and whether it has more than `MAX_BODY_BYTES`.
-
-    The body of a request that is too large is empty; the rest is not read. It is None where the
-    client has disconnected.
-    """
-    chunks: list[bytes] = []
-    size = 0
-    while True:
-        event = await receive()
-        if event["type"] != "http.request":
-            return None, False
-        chunk = event.get("body", b"")
-        chunks.append(chunk)
-        size += len(chunk)
-        if size > MAX_BODY_BYTES:
-            return b"", True
-        if not event.get("more_body"):
-            return b"".join(chunks), False
 
 
 def replay_body(body: bytes, receive: ASGIReceiveCallable) -> ASGIReceiveCallable:
@@ -141,7 +131,7 @@ def replay_body(body: bytes, receive: ASGIReceiveCallable) -> ASGIReceiveCallabl
             is_sent = True
             return {"type": "http.request", "body": body, "more_body": False}
         while (event := await receive())["type"] == "http.request":
-            pass  # the rest of a body that is too large
+            pass  # the rest of a body that was not read
         return event
 
     return receive_again

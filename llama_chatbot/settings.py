@@ -129,7 +129,7 @@ MIDDLEWARE = [
     "core.django_middleware.Security",
     "core.django_middleware.StaticFiles",
     "corsheaders.middleware.CorsMiddleware",
-    "core.middleware.BodyLimit",
+    "core.middleware.BodyErrors",
     "core.middleware.CrossOriginProtection",
     "core.django_middleware.Sessions",
     "core.django_middleware.Csrf",

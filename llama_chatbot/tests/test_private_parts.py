@@ -1,16 +1,19 @@
-"""The private parts of dependencies that are in use, all in `chat/ollama/transport.py`.
+"""The private parts of dependencies, each used in one place.
 
 Each test fails with the docstring that says what breaks and what to do, once an upgrade of the
 dependency has removed or replaced the part.
 """
 
 import inspect
+import socket
 from collections.abc import AsyncIterator
 
 import pytest
 from pytest_django import Settings
 
 from chat.ollama import transport
+from llama_chatbot.connections import bound_connections
+from testing.processes import Server
 from testing.scripted_ollama import Script, ScriptedOllama
 
 LINE_SEPARATORS = "\u0085\u2028\u2029\v\f\r"  # in Unicode, and not in JSON lines
@@ -55,3 +58,11 @@ async def test_ollamas_client_reads_a_stream_by_aiter_lines(
         text = ""
 
     assert text == f"a{LINE_SEPARATORS}b", reason(transport.split_at_newlines)
+
+
+def test_uvicorn_serves_connections_by_its_httptools_protocol(server: Server) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nX-Large: " + b"x" * 70_000 + b"\r\n\r\n")
+        answer = connection.recv(100)
+
+    assert answer.startswith(b"HTTP/1.1 431"), reason(bound_connections)
