@@ -10,7 +10,7 @@ import pytest_asyncio
 from pytest_django.fixtures import Settings
 
 from chat.ollama import calls, client, hosts, transport
-from chat.ollama.errors import ModelTimeout, ModelUnavailable
+from chat.ollama.errors import ModelError, ModelTimeout, ModelUnavailable
 from chat.ollama.hosts import Health
 from testing.scripted_ollama import Script, ScriptedOllama
 
@@ -158,6 +158,32 @@ async def test_ollama_is_doubted_when_it_is_down_and_no_more_when_it_is_back(
     ollama.start()
     await asyncio.sleep(0.15)
     await health.check()
+
+
+async def test_a_hung_runner_behind_an_ollama_that_answers_is_found_out(
+    health: Health, ollama: ScriptedOllama, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hosts, "MODEL_PROBE_PATIENCE_SECONDS", 0.1)
+    ollama.script = Script(then="silence")
+    with pytest.raises(ModelTimeout):
+        await say()
+    assert await calls.version()
+
+    for _ in range(3):
+        with pytest.raises(ModelError):
+            await health.check("llama3.2")
+    await health.check("tiny")  # another model, with a runner of its own
+
+    ollama.script = Script(["Yes."])
+    async with asyncio.timeout(5):
+        while True:
+            try:
+                await health.check("llama3.2")
+            except ModelUnavailable:
+                await asyncio.sleep(0.05)
+            else:
+                break
+    assert await say() == "Yes."
 
 
 async def test_a_model_that_is_only_slow_for_one_is_not_doubted(

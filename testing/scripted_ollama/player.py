@@ -5,8 +5,7 @@ import asyncio
 from aiohttp import web
 
 from testing.scripted_ollama import wire
-from testing.scripted_ollama.script import ChatSeen, Ending, Script
-from testing.scripted_ollama.wire import to_json
+from testing.scripted_ollama.script import ChatSeen, Ending, Script, to_json
 
 
 class Awake:
@@ -28,18 +27,30 @@ class Awake:
 
 
 class Player:
-    """The answer to one chat."""
+    """The answer to one call."""
 
-    def __init__(self, request: web.Request, chat: ChatSeen, script: Script, awake: Awake) -> None:
+    def __init__(
+        self,
+        request: web.Request,
+        chat: ChatSeen,
+        script: Script,
+        awake: Awake,
+        durations: wire.Durations,
+    ) -> None:
         self.request = request
         self.chat = chat
         self.script = script
         self.awake = awake
+        self.durations = durations
         self.loop = asyncio.get_running_loop()
+        self.began = self.loop.time()
         self.response: web.StreamResponse | None = None
-        model = to_json(chat.body["model"])
-        self.begin = f'{{"model":{model},"created_at":"{wire.now()}",'
-        self.begin += '"message":{"role":"assistant","content":'
+        begin = f'{{"model":{to_json(chat.body["model"])},"created_at":"{wire.now()}",'
+        if chat.path == wire.GENERATE:
+            self.before, self.after = f'{begin}"response":', ',"done":false}\n'
+        else:
+            self.before = f'{begin}"message":{{"role":"assistant","content":'
+            self.after = '},"done":false}\n'
 
     @property
     def ending(self) -> Ending:
@@ -59,9 +70,9 @@ class Player:
                 await self.awake.wait()
             due += script.interval
             if index < first:
-                line = f'{self.begin}"","thinking":{to_json(token)}}},"done":false}}\n'
+                line = f'{self.before}"","thinking":{to_json(token)}{self.after}'
             else:
-                line = f'{self.begin}{to_json(token)}}},"done":false}}\n'
+                line = f"{self.before}{to_json(token)}{self.after}"
                 self.chat.tokens_sent += 1
             if self.chat.streams:
                 await self._write(line)
@@ -76,8 +87,7 @@ class Player:
         if transport is None:
             raise ConnectionResetError
         lines = {
-            token: f'{self.begin}{to_json(token)}}},"done":false}}\n'
-            for token in set(self.script.tokens)
+            token: f"{self.before}{to_json(token)}{self.after}" for token in set(self.script.tokens)
         }
         by_token = {token: wire.chunk(line.encode()) for token, line in lines.items()}
         chunks = [by_token[token] for token in self.script.tokens]
@@ -110,11 +120,12 @@ class Player:
         if then in ("hang", "silence", "die", "reset"):
             await asyncio.Event().wait()  # until the connection's end cancels this
 
-    async def send_end(self, began: float) -> web.StreamResponse:
-        """Send what follows the tokens, which took the time since `began`."""
+    async def send_end(self) -> web.StreamResponse:
+        """Send what follows the tokens."""
         if self.script.then == "error" and not self.chat.streams:
             return wire.error(500, self.script.error)
-        text = wire.last_line(self.chat, self.script, began, self.loop.time())
+        self.durations.writing = self.loop.time() - self.began
+        text = wire.last_line(self.chat, self.script, self.durations)
         if not self.chat.streams:
             return web.Response(text=text, content_type="application/json")
         return await self._write(text)

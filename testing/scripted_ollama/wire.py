@@ -1,21 +1,19 @@
 """Ollama's wire format: the shapes of its answers, and the bytes."""
 
 import hashlib
-import json
 import socket
 import struct
 import time
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from aiohttp import web
 
-from testing.scripted_ollama.script import ChatSeen, ModelInfo, Script
+from testing.scripted_ollama.script import ChatSeen, ModelInfo, Script, to_json
 
 MODIFIED_AT = "2025-01-01T00:00:00Z"
-LOAD_DURATION = 1_000_000  # nanoseconds
-
-to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+CHAT, GENERATE = "/api/chat", "/api/generate"
 
 
 def full_name(name: str) -> str:
@@ -31,6 +29,19 @@ def now() -> str:
 def error(status: int, message: str) -> web.Response:
     """Return an answer that says what went wrong."""
     return web.json_response({"error": message}, status=status)
+
+
+def too_long(tokens: int, window: int) -> web.Response:
+    """Return the refusal of a prompt: the runner's JSON, as a text in Ollama's own."""
+    message = f"request ({tokens} tokens) exceeds the available context size ({window} tokens)"
+    runners = {
+        "code": 400,
+        "message": f"{message}, try increasing it",
+        "type": "exceed_context_size_error",
+        "n_prompt_tokens": tokens,
+        "n_ctx": window,
+    }
+    return error(400, to_json({"error": runners}))
 
 
 def missing(name: str) -> web.Response:
@@ -64,19 +75,27 @@ def entry(name: str, model: ModelInfo) -> dict[str, Any]:
     }
 
 
-def record(model: str, content: str = "", thinking: str = "", **rest: object) -> dict[str, Any]:
-    """Return one of the records that a chat is answered with."""
-    message = {"role": "assistant", "content": content}
-    if thinking:
-        message["thinking"] = thinking
-    return {"model": model, "created_at": now(), "message": message, "done": False} | rest
+def record(chat: ChatSeen, content: str = "", thinking: str = "", **rest: object) -> dict[str, Any]:
+    """Return one of the records of an answer."""
+    head = {"model": chat.body["model"], "created_at": now()}
+    thoughts = {"thinking": thinking} if thinking else {}
+    if chat.path == GENERATE:
+        return head | {"response": content} | thoughts | {"done": False} | rest
+    message = {"role": "assistant", "content": content} | thoughts
+    return head | {"message": message, "done": False} | rest
 
 
-def last_line(chat: ChatSeen, script: Script, began: float, ended: float) -> str:
-    """Return what follows the tokens; without streaming it is the whole answer.
+@dataclass
+class Durations:
+    """How long the parts of an answer took, in seconds, and how much of its prompt was cached."""
 
-    Times are in seconds.
-    """
+    loading: float = 0.0
+    writing: float = 0.0
+    cached_tokens: int = 0
+
+
+def last_line(chat: ChatSeen, script: Script, durations: Durations) -> str:
+    """Return what follows the tokens; without streaming it is the whole answer."""
     if script.then == "error":
         return f"{to_json({'error': script.error})}\n"
     if script.then == "garbage":
@@ -85,19 +104,20 @@ def last_line(chat: ChatSeen, script: Script, began: float, ended: float) -> str
         return ""
     texts = () if chat.streams else ("".join(script.tokens), "".join(script.thinking))
     if script.then == "no_done":
-        return f"{to_json(record(chat.body['model'], *texts))}\n"
+        return f"{to_json(record(chat, *texts))}\n"
     counted = len(script.thinking) + len(script.tokens)
     total = int((time.monotonic() - chat.started) * 1e9)
-    writing = int((ended - began) * 1e9)
+    loading, writing = int(durations.loading * 1e9), int(durations.writing * 1e9)
     last = record(
-        chat.body["model"],
+        chat,
         *texts,
         done=True,
         done_reason=script.done_reason,
         total_duration=total,
-        load_duration=LOAD_DURATION,
+        load_duration=loading,
         prompt_eval_count=script.prompt_tokens,
-        prompt_eval_duration=max(0, total - writing - LOAD_DURATION),
+        prompt_eval_cached_count=durations.cached_tokens,
+        prompt_eval_duration=max(0, total - writing - loading),
         eval_count=counted if script.completion_tokens is None else script.completion_tokens,
         eval_duration=writing,
     )

@@ -81,17 +81,6 @@ def test_a_thinker_thinks_unless_told_not_to(
         client.chat("llama3.2", HELLO, think=True)
 
 
-def test_the_prompt_counts_no_more_than_the_window(
-    ollama: ScriptedOllama, client: official.Client
-) -> None:
-    long = [{"role": "user", "content": "word " * 5000}]
-
-    assert client.chat("llama3.2", long).prompt_eval_count == 4096
-    assert client.chat("llama3.2", long, options={"num_ctx": 6000}).prompt_eval_count == 5004
-    assert client.chat("tiny", long, options={"num_ctx": 6000}).prompt_eval_count == 2048
-    assert ollama.chats[-1].prompt_tokens == 5004
-
-
 @pytest.mark.parametrize(
     ("then", "failure"),
     [
