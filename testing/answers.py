@@ -21,3 +21,9 @@ def cookie_of(answer: httpx.Response, name: str = "sessionid") -> "Morsel[str]":
     for header in answer.headers.get_list("Set-Cookie"):
         cookies.load(header)
     return cookies[name]
+
+
+def refusal(answer: httpx.Response) -> tuple[int, str]:
+    """Return an error's status and code."""
+    assert answer.headers["Content-Type"] == "application/json"
+    return answer.status_code, answer.json()["code"]

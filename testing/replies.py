@@ -1,4 +1,4 @@
-"""Replies as they are stored."""
+"""Replies and their threads as they are stored."""
 
 from chat.models import Message, Sender, Thread
 from testing.waiting import wait_until
@@ -22,3 +22,9 @@ def wait_for_status(thread: Thread, status: str, timeout: float = 5.0) -> Messag
 def wait_for_text(thread: Thread, text: str) -> None:
     """Wait until this much of the thread's newest reply is stored."""
     wait_until(lambda: reply_of(thread).content == text, 5, f"{text!r} was never stored")
+
+
+def is_as_it_was(thread: Thread) -> bool:
+    """Return whether a thread is what it was when it was created or last read."""
+    now = Thread.objects.get(pk=thread.pk)
+    return (now.title, now.updated_at) == (thread.title, thread.updated_at)
