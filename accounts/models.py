@@ -13,6 +13,7 @@ from django.contrib.sessions.base_session import AbstractBaseSession
 from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator
 from django.db import IntegrityError, models, transaction
+from django.db.models import F
 from django.db.models.functions import Lower
 from django.http import Http404
 from django.utils import timezone
@@ -27,7 +28,14 @@ models.CharField.register_lookup(Lower)
 
 
 class UserManager(DjangoUserManager["User"]):
-    """Finds users by name or e-mail address, in any case."""
+    """Finds users by name or e-mail address, in any case.
+
+    Users who are being deleted are only in `User.all_objects`.
+    """
+
+    def get_queryset(self) -> models.QuerySet["User"]:
+        """Return the users that there are."""
+        return super().get_queryset().filter(deleted_at=None)
 
     @classmethod
     def normalize_email(cls, email: str | None) -> str:
@@ -80,7 +88,8 @@ class UserManager(DjangoUserManager["User"]):
 class User(AbstractUser):
     """An account; its name and its e-mail address are unique regardless of case."""
 
-    # ASCII letters, since SQLite folds the case of no others.
+    # ASCII letters, since SQLite folds the case of no others. A path such as /auth/deactivate/../
+    # would lead elsewhere.
     username = models.CharField(
         max_length=150,
         unique=True,
@@ -88,11 +97,22 @@ class User(AbstractUser):
             RegexValidator(
                 r"\A[A-Za-z0-9_.+-]+\Z",
                 "Use only the letters A to Z, digits and the characters _ . + -",
-            )
+            ),
+            RegexValidator(r"\A\.{1,2}\Z", "Use more than dots.", inverse_match=True),
         ],
         error_messages={"unique": "This name is taken."},
     )
-    email = models.EmailField("e-mail address")
+    # Other letters can look alike, or become ASCII in lower case.
+    email = models.EmailField(
+        "e-mail address",
+        validators=[
+            RegexValidator(
+                r"\A[\x00-\x7f]*\Z",
+                "Write the domain in ASCII: the international form of müller.de is "
+                "xn--mller-kva.de.",
+            ),
+        ],
+    )
     daily_tokens = models.PositiveIntegerField(
         "tokens a day",
         null=True,
@@ -101,9 +121,15 @@ class User(AbstractUser):
         "CHAT_DAILY_TOKENS, 0 for no limit.",
     )
 
+    deleted_at = models.DateTimeField(null=True, editable=False)
+
     objects: ClassVar[UserManager] = UserManager()
+    all_objects: ClassVar[models.Manager["User"]] = models.Manager()
 
     class Meta(AbstractUser.Meta):
+        indexes = [
+            models.Index("id", condition=models.Q(deleted_at__isnull=False), name="deleted_users")
+        ]
         constraints = [
             models.UniqueConstraint(Lower("username"), name="username_is_unique"),
             models.UniqueConstraint(Lower("email"), name="email_is_unique"),
@@ -202,10 +228,18 @@ class User(AbstractUser):
 class Session(AbstractBaseSession):
     """A login and its user; everything else about it is in its data."""
 
-    user = models.ForeignKey(User, models.CASCADE, null=True)
+    user = models.ForeignKey(User, models.CASCADE, null=True, db_index=False)
+    # Identifies the session without revealing its key, and stays the same when the key changes. It
+    # has 52 bits, so that JavaScript represents it exactly.
+    public_id = models.BigIntegerField(db_index=True)
+    created_at = models.DateTimeField(default=timezone.now)
 
     class Meta(AbstractBaseSession.Meta):
-        pass
+        indexes = [
+            models.Index(
+                F("user"), F("created_at").desc(), F("public_id").desc(), name="sessions_of_user"
+            )
+        ]
 
     def __str__(self) -> str:
         return f"Session {self.public_id}"  # not the key, as in Django: the admin would show it
@@ -214,14 +248,6 @@ class Session(AbstractBaseSession):
     def get_session_store_class(cls) -> type[SessionStore]:
         """Return a store that decodes these rows; `sessions.py` has the one that stores them."""
         return SessionStore
-
-    @property
-    def public_id(self) -> int:
-        """A number that identifies the session without revealing its key.
-
-        It has 52 bits, so that JavaScript represents it exactly.
-        """
-        return int(sha256(self.session_key.encode()).hexdigest()[:13], 16)
 
     def end(self) -> None:
         """Log out of this session."""
@@ -277,7 +303,7 @@ class Token(models.Model):
     digest = models.CharField(max_length=64)
     created_at = models.DateTimeField(auto_now_add=True)
     last_used_at = models.DateTimeField(null=True)
-    expires_at = models.DateTimeField()
+    expires_at = models.DateTimeField(db_index=True)
 
     objects = TokenManager()
 

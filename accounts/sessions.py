@@ -3,7 +3,9 @@
 Each session's data also has when and from where it began, and when it was last seen.
 """
 
+import secrets
 from datetime import datetime, timedelta
+from hashlib import sha256
 from typing import Any, cast
 
 from django.conf import settings
@@ -57,7 +59,15 @@ class SessionStore(DatabaseSessionStore):
         """Return the row for `data`."""
         session = cast(Session, super().create_model_instance(data))
         session.user_id = data.get(auth.SESSION_KEY)
+        session.public_id = data.get("public_id") or derived_id(str(session.session_key))
+        if created_at := data.get("created_at"):
+            session.created_at = datetime.fromisoformat(created_at)
         return session
+
+
+def derived_id(session_key: str) -> int:
+    """Return the public id of a session that was not given one at its login."""
+    return int(sha256(session_key.encode()).hexdigest()[:13], 16)
 
 
 def initialize(request: HttpRequest, user: User, **signal: Any) -> None:
@@ -68,6 +78,7 @@ def initialize(request: HttpRequest, user: User, **signal: Any) -> None:
     user.session_set.filter(expire_date__lte=now).delete()
     request.session.update(
         {
+            "public_id": secrets.randbits(52),
             "created_at": now.isoformat(),
             "last_seen_at": now.isoformat(),
             "password_at": now.isoformat(),

@@ -1,6 +1,7 @@
 """Threads, their messages, and how much was used of the models."""
 
 from datetime import timedelta
+from typing import ClassVar
 
 from django.conf import settings
 from django.db import models
@@ -11,12 +12,24 @@ from django.utils import timezone
 from accounts.models import User
 
 
+class ThreadManager(models.Manager["Thread"]):
+    """The threads that there are; those being deleted are only in `Thread.all_objects`."""
+
+    def get_queryset(self) -> models.QuerySet["Thread"]:
+        """Return them, whosever they are."""
+        return super().get_queryset().filter(deleted_at=None)
+
+
 class Thread(models.Model):
-    """A conversation of one user."""
+    """A conversation of one user.
+
+    A deletion sets `deleted_at`, which hides the thread and its messages; the rows are deleted in
+    the background. A query that does not start from `Thread.objects` must leave them out itself.
+    """
 
     TITLE_LENGTH = 200
 
-    user = models.ForeignKey(User, models.CASCADE, related_name="threads")
+    user = models.ForeignKey(User, models.CASCADE, related_name="threads", db_index=False)
     title = models.CharField(max_length=TITLE_LENGTH, blank=True)
     title_is_given = models.BooleanField(default=False)  # by a person, so never changed for them
     model = models.CharField(max_length=200)
@@ -35,9 +48,18 @@ class Thread(models.Model):
         db_constraint=False,
         db_index=False,
     )
+    deleted_at = models.DateTimeField(null=True, editable=False)
+
+    objects: ClassVar[ThreadManager] = ThreadManager()
+    all_objects: ClassVar[models.Manager["Thread"]] = models.Manager()
 
     class Meta:
-        indexes = [models.Index(F("user"), F("updated_at").desc(), F("id").desc(), name="activity")]
+        indexes = [
+            models.Index(
+                F("user"), F("deleted_at"), F("updated_at").desc(), F("id").desc(), name="activity"
+            ),
+            models.Index(F("id"), condition=Q(deleted_at__isnull=False), name="deleted_threads"),
+        ]
 
     def __str__(self) -> str:
         return f"Thread {self.pk}"  # not its title: logs and the admin's lists show it
@@ -85,7 +107,7 @@ class MessageQuerySet(models.QuerySet["Message"]):
 class Message(models.Model):
     """What a user or the model wrote; a reply that is being written has the status generating."""
 
-    thread = models.ForeignKey(Thread, models.CASCADE, related_name="messages")
+    thread = models.ForeignKey(Thread, models.CASCADE, related_name="messages", db_index=False)
     parent = models.ForeignKey("self", models.CASCADE, null=True, related_name="children")
     sender = models.CharField(max_length=4, choices=Sender)
     content = models.TextField(blank=True)
@@ -123,7 +145,10 @@ class Message(models.Model):
     objects = MessageQuerySet.as_manager()
 
     class Meta:
-        indexes = [models.Index(F("thread"), F("id").desc(), name="newest_of_thread")]
+        indexes = [
+            models.Index(F("thread"), F("id").desc(), name="newest_of_thread"),
+            models.Index(F("status"), F("id"), name="messages_by_status"),
+        ]
         constraints = [
             models.UniqueConstraint(
                 fields=["thread"],
@@ -187,7 +212,7 @@ class Send(models.Model):
     KEPT_FOR = timedelta(days=1)
     MAX_KEY_LENGTH = 200
 
-    user = models.ForeignKey(User, models.CASCADE)
+    user = models.ForeignKey(User, models.CASCADE, db_index=False)
     key = models.CharField(max_length=MAX_KEY_LENGTH)
     digest = models.CharField(max_length=64)  # of what was sent
     reply = models.ForeignKey(Message, models.CASCADE)
@@ -212,7 +237,7 @@ class UsageQuerySet(models.QuerySet["Usage"]):
 class Usage(models.Model):
     """What one user has used of one model on one day; stays when threads are deleted."""
 
-    user = models.ForeignKey(User, models.CASCADE, related_name="usage")
+    user = models.ForeignKey(User, models.CASCADE, related_name="usage", db_index=False)
     date = models.DateField()
     model = models.CharField(max_length=200)
     replies = models.PositiveIntegerField(default=0)
@@ -223,6 +248,7 @@ class Usage(models.Model):
 
     class Meta:
         verbose_name_plural = "usage"
+        indexes = [models.Index(F("date").desc(), F("user"), F("model"), name="usage_by_date")]
         constraints = [
             models.UniqueConstraint(fields=["user", "date", "model"], name="one_row_a_day")
         ]

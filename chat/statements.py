@@ -19,7 +19,8 @@ def get_thread(user: User, thread_id: int) -> Thread:
     """Return one of the user's threads. Raises `Http404`."""
     if thread_id <= models.BigIntegerField.MAX_BIGINT:
         for thread in Thread.objects.raw(
-            "SELECT * FROM chat_thread WHERE id = %s AND user_id = %s", [thread_id, user.pk]
+            "SELECT * FROM chat_thread WHERE id = %s AND user_id = %s AND deleted_at IS NULL",
+            [thread_id, user.pk],
         ):
             return thread
     raise Http404
@@ -37,7 +38,8 @@ def page_of_threads(user: User, limit: int, cursor: str) -> tuple[Sequence[Threa
         parameters[1:1] = sql.to_database(datetime.fromisoformat(updated_at)), pk
     threads = Thread.objects.raw(
         "SELECT id, title, model, created_at, updated_at FROM chat_thread"  # noqa: S608  # nosec B608
-        f" WHERE user_id = %s {before} ORDER BY updated_at DESC, id DESC LIMIT %s",
+        f" WHERE user_id = %s AND deleted_at IS NULL {before}"
+        " ORDER BY updated_at DESC, id DESC LIMIT %s",
         parameters,
     )
     return paging.page(threads, limit, user, lambda thread: (str(thread.updated_at), thread.pk))
@@ -73,7 +75,7 @@ def record_activity(thread: Thread, title: str, now: datetime, *, only_if_unmove
     """
     statement = """
         UPDATE chat_thread SET updated_at = %s, title = COALESCE(NULLIF(title, ''), %s)
-        WHERE id = %s"""
+        WHERE id = %s AND deleted_at IS NULL"""
     if not only_if_unmoved:
         return bool(sql.execute(statement, now, title, thread.pk))
     if thread.current_message_id is None:
