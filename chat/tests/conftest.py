@@ -1,6 +1,6 @@
-"""The fixtures of tests whose own process writes the replies."""
+"""The fixtures of several tests of chat."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 import pytest_asyncio
@@ -8,13 +8,15 @@ from asgiref.sync import sync_to_async
 from django.db import connections
 from pytest_django import Settings
 
-from chat.models import Thread
+from chat.models import Message, Send, Thread
 from chat.ollama import calls, transport
 from chat.ollama.hosts import Health
 from chat.replies import live
 from chat.replies.live import Registry
 from chat.replies.store import Draft
-from testing.people import create_user
+from chat.tests.bad_input import SECRET
+from testing.people import Caller, create_user
+from testing.processes import Server
 from testing.scripted_ollama import ScriptedOllama
 
 
@@ -38,3 +40,26 @@ def draft(registry: Registry, database: None, ollama: ScriptedOllama, settings: 
     ann = create_user("ann")
     thread = Thread.objects.create(user=ann, model="llama3.2")
     return Draft(ann, thread.pk, "Hello", "newest", "")
+
+
+@pytest.fixture
+def thread(ann: Caller) -> Thread:
+    """A thread of Ann's."""
+    return ann.thread(title="Old")
+
+
+@pytest.fixture
+def nothing_happens(
+    server: Server, ann: Caller, thread: Thread, ollama: ScriptedOllama
+) -> Iterator[None]:
+    """A check that the test's calls have stored, sent and logged nothing, and nothing crashed."""
+    before = Thread.objects.values().get()
+    log = len(server.log())
+    yield
+    assert Thread.objects.values().get() == before
+    assert not Message.objects.exists()
+    assert not Send.objects.exists()
+    assert not ollama.chats
+    logged = server.log()[log:]
+    assert SECRET not in logged
+    assert "Traceback" not in logged
