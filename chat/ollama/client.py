@@ -3,9 +3,16 @@
 import asyncio
 import math
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterator,
+    Sequence,
+)
 from contextlib import aclosing
-from typing import Any, NamedTuple, TypedDict, cast
+from typing import Any, NamedTuple, TypedDict, TypeVar, cast
 
 import httpx
 import ollama
@@ -22,6 +29,9 @@ MODELS_CACHE_SECONDS = 30
 LOOK_UP_SECONDS = 10.0
 NANOSECONDS_IN_A_MILLISECOND = 1_000_000
 MAX_STORED_NUMBER = 2**31 - 1
+
+OnPart = Callable[[str, str], None]
+Part = TypeVar("Part", ollama.ChatResponse, ollama.GenerateResponse)
 
 
 class Model(TypedDict):
@@ -57,7 +67,7 @@ async def chat(
     model: str,
     messages: Sequence[ChatMessage],
     options: dict[str, Any],
-    on_part: Callable[[str, str], None],
+    on_part: OnPart,
     *,
     think: bool | None = None,
 ) -> Stats:
@@ -67,18 +77,32 @@ async def chat(
     `think` is False. Cancelling the call closes the request, which makes Ollama stop. Raises
     `ModelError`.
     """
+
+    def read(part: ollama.ChatResponse) -> tuple[str | None, str | None]:
+        return part.message.content, part.message.thinking
+
+    parts = client().chat(model, messages, options=options, think=think, stream=True)
+    return await relay(model, options, parts, read, on_part)
+
+
+async def relay(
+    model: str,
+    options: dict[str, Any],
+    request: Awaitable[AsyncIterator[Part]],
+    read: Callable[[Part], tuple[str | None, str | None]],
+    on_part: OnPart,
+) -> Stats:
+    """Make a request that has `model` write, and pass on what it writes, as `chat` says.
+
+    `read` returns the text and the thinking of a part.
+    """
     loop = asyncio.get_running_loop()
     limit, armed_at = settings.OLLAMA_NEXT_TOKEN_TIMEOUT_SECONDS, -math.inf
     rearm_after = min(1.0, limit / 10)
     async with (
         call(model, options.get("num_ctx", 0)) as this,
         asyncio.timeout(settings.OLLAMA_FIRST_TOKEN_TIMEOUT_SECONDS) as patience,
-        aclosing(
-            cast(
-                AsyncGenerator[ollama.ChatResponse],
-                await client().chat(model, messages, options=options, think=think, stream=True),
-            )
-        ) as parts,
+        aclosing(cast(AsyncGenerator[Part], await request)) as parts,
     ):
         async for part in parts:
             # Not for every token: setting a timer costs a tenth of relaying one.
@@ -86,9 +110,9 @@ async def chat(
                 armed_at = now
                 patience.reschedule(now + limit)
                 this.hear()
-            message = part.message
-            if message.content or message.thinking:
-                on_part(storable(message.content), storable(message.thinking))
+            text, thinking = read(part)
+            if text or thinking:
+                on_part(storable(text), storable(thinking))
             if part.done:
                 return Stats(
                     count_or_zero(part.prompt_eval_count),
@@ -147,20 +171,43 @@ async def require_model(model: str) -> None:
     raise UnknownModel(model, names)
 
 
-_context_lengths: dict[str, tuple[int, float]] = {}  # by model: tokens, time of reading
+class Description(NamedTuple):
+    """What Ollama says of a model; the context length is in tokens."""
+
+    context_length: int
+    template: str
+    has_renderer: bool  # one of Ollama's own takes the place of the template
+
+
+_descriptions: dict[str, tuple[Description, float]] = {}  # by model, with the time of reading
+
+
+async def describe(model: str) -> Description:
+    """Return what Ollama says of `model`, at most 30 s old. Raises `ModelError`."""
+    await calls.health.check(model)
+    known, read_at = _descriptions.get(model, (None, 0.0))
+    if known is None or time.monotonic() - read_at > MODELS_CACHE_SECONDS:
+        async with call(model), asyncio.timeout(LOOK_UP_SECONDS):
+            shown = await client().show(model)
+            info = shown.modelinfo or {}
+            length = info.get(f"{info.get('general.architecture')}.context_length")
+        known = Description(
+            count_or_zero(length) or settings.CHAT_CONTEXT_WINDOW_MAX,
+            shown.template or "",
+            bool((shown.model_extra or {}).get("renderer")),
+        )
+        _descriptions[model] = known, time.monotonic()
+    return known
 
 
 async def context_length(model: str) -> int:
     """Return how many tokens `model` was trained to see at once. Raises `ModelError`."""
-    await calls.health.check(model)
-    tokens, read_at = _context_lengths.get(model, (0, 0.0))
-    if not tokens or time.monotonic() - read_at > MODELS_CACHE_SECONDS:
-        async with call(model), asyncio.timeout(LOOK_UP_SECONDS):
-            info = (await client().show(model)).modelinfo or {}
-        length = info.get(f"{info.get('general.architecture')}.context_length")
-        tokens = count_or_zero(length) or settings.CHAT_CONTEXT_WINDOW_MAX
-        _context_lengths[model] = tokens, time.monotonic()
-    return tokens
+    return (await describe(model)).context_length
+
+
+async def window(model: str) -> int:
+    """Return the `num_ctx` with which all calls load `model`. Raises `ModelError`."""
+    return min(await context_length(model), settings.CHAT_CONTEXT_WINDOW_MAX)
 
 
 def pull(model: str) -> Iterator[tuple[str, int, int]]:

@@ -7,6 +7,7 @@ ModelError                the model did not answer, or stopped midway
 ├── PromptTooLong         the model counts more tokens than were estimated
 └── ModelTimeout          Ollama did not answer in time
 UnknownModel              the client chose a model that Ollama does not have
+CannotContinue            the model cannot carry a reply on, as far as is known
 """
 
 from collections.abc import Sequence
@@ -82,3 +83,10 @@ class UnknownModel(ApiError):
             "There is no such model.",
             fields={"model": [f"There is no model {model}. Models to choose from: {known}."]},
         )
+
+
+class CannotContinue(ApiError):
+    """The model cannot carry a reply on, as far as is known."""
+
+    status, code = 409, "cannot_continue"
+    message = "This model cannot carry a reply on: have it written anew."

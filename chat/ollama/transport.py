@@ -17,7 +17,7 @@ from httpx_aiohttp import AiohttpTransport
 
 
 class Client(ollama.AsyncClient):
-    """Ollama's own client, with prompts refused that do not fit, and with `version`."""
+    """Ollama's own client, with prompts refused that do not fit, `version` and `render`."""
 
     async def _request(self, *args: Any, **kwargs: Any) -> Any:
         """Have Ollama refuse prompts and end replies that do not fit: by default it cuts them.
@@ -39,6 +39,19 @@ class Client(ollama.AsyncClient):
         response = await self._client.get("/api/version")
         response.raise_for_status()
         return str(response.json()["version"])
+
+    async def render(self, body: dict[str, Any]) -> str | None:
+        """Return the prompt that Ollama makes of the body of a chat, without having it answered.
+
+        None where Ollama does not know the field, as before the end of 2025: it has then answered.
+        Private part of ollama: as in `version`. Without it replies cannot be carried on.
+        """
+        asked = {**body, "_debug_render_only": True, "stream": False}
+        response = await self._client.post("/api/chat", json=asked)
+        if response.is_error:
+            raise ollama.ResponseError(response.text, response.status_code)
+        info = response.json().get("_debug_info") or {}
+        return info.get("rendered_template") or None
 
 
 async def split_at_newlines(response: httpx.Response) -> None:

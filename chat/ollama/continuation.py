@@ -1,0 +1,149 @@
+"""Carries a reply on from its last character, which Ollama has no call for.
+
+Ollama renders the prompt of a chat without answering (`_debug_render_only`), and writes after any
+prompt (`/api/generate` with `raw`). So the prompt, with what was written of the reply after it, is
+continued from the very character, whatever the model's template, and its cache still holds it.
+
+An Ollama that does not know the field answers as usual; it is asked for one token only, and not
+again until its version changes. Then a chat that ends with the reply so far is continued by models
+whose template leaves the last message open. In doubt a model cannot.
+"""
+
+import asyncio
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from django.conf import settings
+
+from chat.ollama import calls, client, transport
+from chat.ollama.calls import call
+from chat.ollama.client import ChatMessage, OnPart, Stats
+from chat.ollama.errors import CannotContinue
+
+# What ends a rendered prompt where the model would think, or choose a channel, before its answer;
+# and what takes the prompt on to the answer's text.
+BEFORE_AN_ANSWER = (
+    (re.compile(r"<\|start\|>assistant\Z"), "<|channel|>final<|message|>"),  # gpt-oss
+    (re.compile(r"<think>\s*\Z"), "\n</think>\n\n"),
+    (re.compile(r"<seed:think>\s*\Z"), "\n</seed:think>"),
+    (re.compile(r"<\|START_THINKING\|>\s*\Z"), "<|END_THINKING|><|START_TEXT|>"),  # Command A
+)
+QUESTION: Sequence[ChatMessage] = (ChatMessage(role="user", content="1"),)
+
+_without_rendering: dict[str, str] = {}  # hosts that do not know the field, with their versions
+_can_render: dict[tuple[str, str], bool] = {}  # by host and model
+
+
+async def can_continue(model: str) -> bool:
+    """Return whether `model` can carry a reply on, as far as is known. Raises `ModelError`."""
+    key = (settings.OLLAMA_HOST, model)
+    if not _can_render.get(key):
+        prompt = await render(model, QUESTION, {"num_ctx": await client.window(model)})
+        _can_render[key] = prompt is not None
+    return _can_render[key] or await leaves_reply_open(model)
+
+
+async def continue_chat(
+    model: str,
+    messages: Sequence[ChatMessage],
+    written: str,
+    options: dict[str, Any],
+    on_part: OnPart,
+) -> Stats:
+    """Have `model` carry on a reply of which `written` is there; return what Ollama reports.
+
+    As `client.chat`; `on_part` gets what is new, and no thinking. `written` is the text as it
+    would stand in a later prompt, and part of the prompt's count. Raises `CannotContinue`, and
+    `ModelError`: `PromptTooLong` where the reply has filled the window.
+    """
+    prompt = await render(model, messages, options)
+    if prompt is not None:
+        request = transport.client().generate(
+            model, prompt + written, raw=True, think=False, options=options, stream=True
+        )
+        return await client.relay(
+            model, options, request, lambda part: (part.response, part.thinking), on_part
+        )
+    if not await leaves_reply_open(model):
+        raise CannotContinue
+    open_messages = [*messages, ChatMessage(role="assistant", content=written)]
+    rest = WithoutPrefix(written, on_part)
+    stats = await client.chat(model, open_messages, options, rest.add, think=False)
+    rest.end()
+    return stats
+
+
+async def render(
+    model: str, messages: Sequence[ChatMessage], options: dict[str, Any]
+) -> str | None:
+    """Return the prompt of a chat up to where the text of its answer begins.
+
+    None where Ollama does not know how to. The model is loaded with `options`. Raises `ModelError`.
+    """
+    host = settings.OLLAMA_HOST
+    if host in _without_rendering and _without_rendering[host] == await calls.version():
+        return None
+    body = {
+        "model": model,
+        "messages": messages,
+        "think": False,
+        "truncate": False,
+        "shift": False,
+        "options": {**options, "num_predict": 1},
+    }
+    await calls.health.check(model)
+    async with (
+        call(model, options.get("num_ctx", 0)),
+        asyncio.timeout(settings.OLLAMA_FIRST_TOKEN_TIMEOUT_SECONDS),
+    ):
+        prompt = await transport.client().render(body)
+    if prompt is None:
+        _without_rendering[host] = await calls.version()
+        return None
+    for ending, rest in BEFORE_AN_ANSWER:
+        if ending.search(prompt):
+            return prompt + rest
+    return prompt
+
+
+async def leaves_reply_open(model: str) -> bool:
+    """Return whether a model's template leaves the last message open, if it is the assistant's.
+
+    Ollama itself leaves it open in templates that have no messages but one turn. Others say it by
+    a condition on the last message before the mark that ends one. Raises `ModelError`.
+    """
+    description = await client.describe(model)
+    template = description.template
+    if description.has_renderer or not template or "{%" in template:
+        return False
+    if ".Messages" not in template:
+        return True
+    return bool(re.search(r"\.Content.*?\{\{-?\s*if\s+\(?not\s+\$last\b", template, re.DOTALL))
+
+
+class WithoutPrefix:
+    """Passes pieces on without what was written before, in case an answer repeats it."""
+
+    def __init__(self, written: str, on_part: OnPart) -> None:
+        self._written = written
+        self._on_part = on_part
+        self._held = ""  # of the answer, as long as it may be a repetition
+
+    def add(self, text: str, thinking: str) -> None:
+        """Take a piece of the answer."""
+        if not self._written:
+            self._on_part(text, thinking)
+            return
+        self._held += text
+        if self._written.startswith(self._held) and self._held != self._written:
+            return
+        self._held = self._held.removeprefix(self._written)
+        self.end()
+
+    def end(self) -> None:
+        """Pass on what is held back."""
+        self._written = ""
+        if self._held:
+            self._on_part(self._held, "")
+            self._held = ""
