@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+import pytest
+
 from llama_chatbot.api import api
 
 VALUES = {"thread_id": "1", "session_id": "1", "token_id": "1", "username": "nobody"}
@@ -14,6 +16,9 @@ class Route(NamedTuple):
     path: str
     has_body: bool
 
+    def __str__(self) -> str:
+        return f"{self.method} {self.path}"
+
 
 def routes() -> list[Route]:
     """Return all calls but those for health, ids and names in their paths replaced by some."""
@@ -23,3 +28,7 @@ def routes() -> list[Route]:
         for method, operation in operations.items()
         if not path.startswith("/health/")
     ]
+
+
+every_route = pytest.mark.parametrize("route", routes(), ids=str)
+"""Runs a test once for each of them."""

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from accounts.models import Session, Token, User
-from chat.models import Message, Thread
+from chat.models import Message, Sender, Thread
 from llama_chatbot.api import api
 from testing.people import PASSWORD, Caller, create_user
 from testing.processes import Server
@@ -88,7 +88,8 @@ def paths(ann: Caller) -> dict[str, Any]:
     """The ids of what is Ann's: a thread with two messages, a session and a token."""
     assert ann.user
     thread = ann.thread(title=SECRET)
-    ann.say(thread, SECRET)
+    for sender in Sender:
+        Message.objects.create(thread=thread, sender=sender, content=SECRET)
     token, _ = Token.objects.issue(ann.user, SECRET, 1)
     return {
         "{int:thread_id}": thread.pk,
@@ -120,21 +121,49 @@ def test_every_route_is_in_the_table() -> None:
     assert len(patterns) == len(described)
 
 
-def test_nobody_and_nobody_else_gets_at_what_is_anns(server: Server, paths: dict[str, Any]) -> None:
+# Of the calls outside /chat/, a token opens these.
+OPEN_TO_TOKENS = ("/auth/status/", "/auth/usage/", "/health/")
+
+
+def expected(route: str, who: str) -> int:
+    """Return the status that a caller of this kind gets."""
+    rule, path = RULES[route], route.split()[1]
+    if who == "nobody" or rule.nobody != 401:
+        return rule.nobody
+    if who == "a token" and not path.startswith(("/chat/", *OPEN_TO_TOKENS)):
+        return 403
+    if who == "the staff" and "deactivate" in path:
+        return 200
+    return rule.other
+
+
+def caller_of_kind(server: Server, who: str) -> Caller:
+    """Return somebody who is not Ann."""
+    if who == "nobody":
+        return Caller(server.url)
+    user = create_user("other", is_staff=who == "the staff")
+    if who != "a token":
+        return Caller(server.url, user)
+    script = Caller(server.url)
+    script.headers["Authorization"] = f"Bearer {Token.objects.issue(user, 'my script', 1)[1]}"
+    return script
+
+
+@pytest.mark.parametrize("who", ["somebody else", "the staff", "a token", "nobody"])
+@pytest.mark.parametrize("route", RULES)
+def test_nobody_else_gets_at_what_is_anns(
+    server: Server, paths: dict[str, Any], route: str, who: str
+) -> None:
     before = state()
     assert all(before)
+    method, path = route.split()
+    for name, value in paths.items():
+        path = path.replace(name, str(value))
 
-    for number, (route, rule) in enumerate(RULES.items()):
-        method, path = route.split()
-        for name, value in paths.items():
-            path = path.replace(name, str(value))
-        # A new person for each, since some calls end who calls them.
-        for caller, status in (
-            (Caller(server.url, create_user(f"other{number}")), rule.other),
-            (Caller(server.url), rule.nobody),
-        ):
-            answer = caller.request(method, path, json=rule.body)
+    with caller_of_kind(server, who) as caller:
+        answer = caller.request(method, path, json=RULES[route].body)
 
-            assert answer.status_code == status, (route, answer.text)
-            assert SECRET not in answer.text, route
-            assert state() == before, route
+    assert answer.status_code == expected(route, who), answer.text
+    assert SECRET not in answer.text
+    if not (who == "the staff" and "deactivate" in path):
+        assert state() == before
