@@ -24,7 +24,6 @@ BODIES: dict[str, dict[str, Any]] = {
 }
 
 UNREADABLE = {
-    "nothing": b"",
     "not JSON": b"username=ann&password=x",
     "half": b'{"username": "ann"',
     "not UTF-8": b'{"username": "\xff"}',
@@ -33,6 +32,14 @@ UNREADABLE = {
     "a number of 5,000 digits": b'{"days": ' + b"9" * 5_000 + b"}",
     "NaN": b'{"days": NaN}',
 }
+
+
+# The only one that may be called without a body, and without its field.
+OPTIONAL = "DELETE /auth/delete/"
+NEEDING_A_BODY = [which for which in BODIES if which != OPTIONAL]
+FIELDS = [(which, field) for which, body in BODIES.items() for field in body]
+
+every_call = pytest.mark.parametrize("which", BODIES)
 
 
 def call(caller: Caller, which: str, **arguments: Any) -> httpx.Response:
@@ -50,59 +57,75 @@ def nothing_is_changed(ann: Caller) -> Any:
 
 
 @pytest.mark.parametrize("body", UNREADABLE.values(), ids=UNREADABLE)
-def test_it_refuses_a_body_that_cannot_be_read(ann: Caller, body: bytes) -> None:
-    for which in BODIES:
-        if body or which != "DELETE /auth/delete/":
-            answer = call(ann, which, content=body, headers=JSON)
-            assert answer.status_code == 400, which
-            assert answer.json()["code"] in ("invalid_json", "invalid"), which
+@every_call
+def test_a_body_that_cannot_be_read_is_refused(ann: Caller, which: str, body: bytes) -> None:
+    error_of(call(ann, which, content=body, headers=JSON), 400, "invalid_json")
+
+
+@pytest.mark.parametrize("which", NEEDING_A_BODY)
+def test_a_missing_body_is_refused(ann: Caller, which: str) -> None:
+    error_of(call(ann, which, content=b"", headers=JSON), 400, "invalid")
 
 
 @pytest.mark.parametrize("body", [b"[]", b'"x"', b"1", b"null", b"true"])
-def test_it_refuses_a_body_that_is_no_object(ann: Caller, body: bytes) -> None:
-    for which in BODIES:
-        error_of(call(ann, which, content=body, headers=JSON), 400, "invalid")
+@every_call
+def test_a_body_that_is_no_object_is_refused(ann: Caller, which: str, body: bytes) -> None:
+    error_of(call(ann, which, content=body, headers=JSON), 400, "invalid")
 
 
-@pytest.mark.parametrize("value", [None, 1, True, ["x"], {"x": "x"}, "x\0y"])
-def test_it_names_a_field_of_the_wrong_type(ann: Caller, value: Any) -> None:
-    for which, body in BODIES.items():
-        for field in body:
-            if field == "days" or (which == "DELETE /auth/delete/" and value is None):
-                continue
-            error = error_of(call(ann, which, json={**body, field: value}), 400, "invalid")
-            assert error["fields"].keys() == {field}, which
+@pytest.mark.parametrize("value", [1, True, ["x"], {"x": "x"}, "x\0y"])
+@pytest.mark.parametrize(("which", "field"), [pair for pair in FIELDS if pair[1] != "days"])
+def test_a_field_of_the_wrong_type_is_named(
+    ann: Caller, which: str, field: str, value: Any
+) -> None:
+    error = error_of(call(ann, which, json={**BODIES[which], field: value}), 400, "invalid")
+
+    assert error["fields"].keys() == {field}
+
+
+@pytest.mark.parametrize(
+    ("which", "field"), [pair for pair in FIELDS if pair[1] != "days" and pair[0] != OPTIONAL]
+)
+def test_a_field_that_is_null_is_named(ann: Caller, which: str, field: str) -> None:
+    error = error_of(call(ann, which, json={**BODIES[which], field: None}), 400, "invalid")
+
+    assert error["fields"].keys() == {field}
 
 
 @pytest.mark.parametrize("days", [None, "1", 1.5, True, 0, -1, 367, 10**30])
-def test_it_refuses_a_number_of_days_that_is_none(ann: Caller, days: Any) -> None:
+def test_a_number_of_days_that_is_none_is_refused(ann: Caller, days: Any) -> None:
     answer = ann.post("/auth/tokens/", json={"name": "x", "days": days})
 
     assert error_of(answer, 400, "invalid")["fields"].keys() == {"days"}
 
 
-def test_it_names_a_field_that_is_missing_or_not_known(ann: Caller) -> None:
-    for which, body in BODIES.items():
-        for field in body:
-            rest = {name: value for name, value in body.items() if name != field}
-            if which != "DELETE /auth/delete/":
-                error = error_of(call(ann, which, json=rest), 400, "invalid")
-                assert error["fields"].keys() == {field}, which
-        error = error_of(call(ann, which, json={**body, "more": 1}), 400, "invalid")
-        assert error["fields"].keys() == {"more"}, which
+@pytest.mark.parametrize(("which", "field"), [pair for pair in FIELDS if pair[0] != OPTIONAL])
+def test_a_field_that_is_missing_is_named(ann: Caller, which: str, field: str) -> None:
+    rest = {name: value for name, value in BODIES[which].items() if name != field}
+
+    assert error_of(call(ann, which, json=rest), 400, "invalid")["fields"].keys() == {field}
+
+
+@every_call
+def test_a_field_that_is_not_known_is_named(ann: Caller, which: str) -> None:
+    error = error_of(call(ann, which, json={**BODIES[which], "more": 1}), 400, "invalid")
+
+    assert error["fields"].keys() == {"more"}
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "nonsense"])
-def test_it_takes_only_json(ann: Caller, kind: str) -> None:
-    for which in BODIES:
-        answer = call(ann, which, content=b"{}", headers={"Content-Type": kind})
-        error_of(answer, 415, "unsupported_media_type")
+@every_call
+def test_a_body_of_another_type_is_refused(ann: Caller, which: str, kind: str) -> None:
+    answer = call(ann, which, content=b"{}", headers={"Content-Type": kind})
+
+    error_of(answer, 415, "unsupported_media_type")
 
 
-def test_it_refuses_a_body_of_more_than_a_mebibyte(ann: Caller) -> None:
-    for which in BODIES:
-        answer = call(ann, which, content=b" " * (1024 * 1024 + 1), headers=JSON)
-        error_of(answer, 413, "too_large")
+@every_call
+def test_a_body_of_more_than_a_mebibyte_is_refused(ann: Caller, which: str) -> None:
+    answer = call(ann, which, content=b" " * (1024 * 1024 + 1), headers=JSON)
+
+    error_of(answer, 413, "too_large")
 
 
 @pytest.mark.parametrize(
@@ -124,7 +147,9 @@ def test_it_refuses_a_body_of_more_than_a_mebibyte(ann: Caller) -> None:
         ("/auth/tokens/1/", {"DELETE"}),
     ],
 )
-def test_it_names_the_methods_that_it_takes(ann: Caller, path: str, methods: set[str]) -> None:
+def test_another_method_is_refused_with_those_allowed(
+    ann: Caller, path: str, methods: set[str]
+) -> None:
     for method in {"GET", "POST", "PUT", "PATCH", "DELETE"} - methods:
         answer = ann.request(method, path)
         error_of(answer, 405, "method_not_allowed")
