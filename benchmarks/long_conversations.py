@@ -157,9 +157,12 @@ def tokenizer() -> Iterator[Tokenize]:
             return Model(find_weights(), slots=1, context=512)
 
         model = runner.run(load())
-        yield lambda prompts: runner.run(
-            model._tokenize([ModelMessage.model_validate(p) for p in prompts])
-        )
+
+        async def tokenize(prompt: list[ChatMessage]) -> list[int]:
+            messages = [ModelMessage.model_validate(message) for message in prompt]
+            return await model.tokenize(await model.render(messages))
+
+        yield lambda prompt: runner.run(tokenize(prompt))
         runner.run(model.close())
 
 

@@ -5,6 +5,7 @@ import contextlib
 import functools
 import hashlib
 import importlib.util
+import json
 import secrets
 import threading
 import time
@@ -19,7 +20,7 @@ import aiohttp
 import xllamacpp
 
 from local_model.gguf import read_metadata
-from local_model.schemas import Message, Options
+from local_model.schemas import ChatRequest, GenerateRequest, Message
 from local_model.slots import Slots
 
 NAME = "smollm2:135m"
@@ -64,6 +65,24 @@ def find_weights() -> Path:
     raise FileNotFoundError(f"no GGUF file in the package {WEIGHTS_PACKAGE}")
 
 
+def require_fit(prompt: list[int], window: int) -> list[int]:
+    """Return a prompt that leaves room in the window. Raises ModelError, in llama-server's form."""
+    if len(prompt) < window:
+        return prompt
+    message = (
+        f"request ({len(prompt)} tokens) exceeds the available context size ({window} tokens),"
+        " try increasing it"
+    )
+    refusal = {
+        "code": 400,
+        "message": message,
+        "type": "exceed_context_size_error",
+        "n_prompt_tokens": len(prompt),
+        "n_ctx": window,
+    }
+    raise ModelError(json.dumps({"error": refusal}), 400)
+
+
 class Model:
     """The loaded model. Its coroutines belong to one event loop."""
 
@@ -74,10 +93,8 @@ class Model:
         """
         self.path = path
         self.metadata = read_metadata(path)
-        self.trained_context: int = self.metadata[
-            f"{self.metadata['general.architecture']}.context_length"
-        ]
-        self.context = min(context, self.trained_context)
+        self.context_key = f"{self.metadata['general.architecture']}.context_length"
+        self.context: int = min(context, self.metadata[self.context_key])
         self.size = path.stat().st_size
         self.modified_at = datetime.fromtimestamp(path.stat().st_mtime, UTC)
         with path.open("rb") as file:
@@ -104,18 +121,22 @@ class Model:
         parameters.slot_prompt_similarity = 0.0  # we choose the slot
         return parameters
 
-    async def reply(
-        self, messages: list[Message], options: Options, *, truncate: bool = True
+    async def write(
+        self, request: ChatRequest | GenerateRequest
     ) -> AsyncGenerator[str | Ending, None]:
-        """Yield the reply's text piece by piece, and finally how it ended.
+        """Yield what follows a request's prompt piece by piece, and finally how it ended.
 
         Closing the iterator stops the generation, so wrap it in ``contextlib.aclosing``.
         Raises ModelError: 400 if not even the last message fits, 503 after ``close``, or what
         llama.cpp reports.
         """
         started = time.perf_counter_ns()
+        options = request.options
         window = min(options.num_ctx, self.context) if options.num_ctx > 0 else self.context
-        prompt = await self._fit(messages, window, truncate)
+        if isinstance(request, GenerateRequest) and request.raw:
+            prompt = require_fit(await self.tokenize(request.prompt), window)
+        else:
+            prompt = await self._fit(request.messages, window, request.truncate)
         room = window - len(prompt)
         limit = min(options.num_predict, room) if options.num_predict > 0 else room
 
@@ -135,7 +156,7 @@ class Model:
             self.slots.give_back(slot)
             chunks.put_nowait(None)
 
-        request = {
+        completion = {
             **options.model_dump(exclude={"num_ctx", "num_predict"}),  # llama.cpp's names, too
             "seed": options.seed % 2**32,  # -1 becomes its "choose one"
             "n_predict": limit,
@@ -144,7 +165,7 @@ class Model:
             "stream": True,
             "return_progress": True,  # a chunk for each batch of the prompt, so that it can stop
         }
-        complete = functools.partial(self._llama.handle_completions, request, receive)
+        complete = functools.partial(self._llama.handle_completions, completion, receive)
         generation = loop.run_in_executor(self._threads, complete)
         generation.add_done_callback(finish)
         try:
@@ -181,7 +202,7 @@ class Model:
 
         async def prompt_from(start: int) -> list[int]:
             system = [message for message in messages[:start] if message.role == "system"]
-            return await self._tokenize(system + messages[start:])
+            return await self.tokenize(await self.render(system + messages[start:]))
 
         prompt = await prompt_from(0)
         if len(prompt) < window:
@@ -194,16 +215,17 @@ class Model:
                 high = middle
             else:
                 low = middle + 1
-        prompt = await prompt_from(low)
-        if len(prompt) < window:
-            return prompt
-        size = f"{len(prompt)} tokens, num_ctx {window}"
-        raise ModelError(f"the prompt is longer than the context window ({size})", 400)
+        return require_fit(await prompt_from(low), window)
 
-    async def _tokenize(self, messages: list[Message]) -> list[int]:
+    async def render(self, messages: list[Message]) -> str:
+        """Return the prompt of messages; one that ends with the assistant's leaves that open."""
         plain = [message.model_dump(include={"role", "content"}) for message in messages]
-        rendered = await self._post("/apply-template", {"messages": plain})
-        text = {"content": rendered["prompt"], "parse_special": True}
+        prompt: str = (await self._post("/apply-template", {"messages": plain}))["prompt"]
+        return prompt
+
+    async def tokenize(self, prompt: str) -> list[int]:
+        """Return the tokens of a prompt."""
+        text = {"content": prompt, "parse_special": True}
         tokens: list[int] = (await self._post("/tokenize", text))["tokens"]
         return tokens
 

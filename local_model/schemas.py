@@ -57,15 +57,13 @@ class ModelRequest(Body):
         return self.model or self.name
 
 
-class ChatRequest(Body):
-    """Asks for a reply: the body of ``/api/chat``."""
+class WritingRequest(Body):
+    """Asks the model to write: what the bodies of ``/api/chat`` and ``/api/generate`` share."""
 
     model: str = ""
-    messages: list[Message] = Field(default_factory=list)
     stream: bool = True
     options: Options = Field(default_factory=Options)
     truncate: bool = True
-    tools: list[Any] | None = None
     think: bool | str | None = None
     format: Any = None
 
@@ -76,18 +74,56 @@ class ChatRequest(Body):
             return {name: value for name, value in options.items() if value is not None}
         return {} if options is None else options
 
+    def unsupported_feature(self) -> str | None:
+        """Return the first feature asked for that the bundled model does not have, if any."""
+        asked = {"thinking": self.think, "structured output": self.format}
+        return next((feature for feature, is_asked in asked.items() if is_asked), None)
+
+
+class ChatRequest(WritingRequest):
+    """Asks for a reply to messages: the body of ``/api/chat``."""
+
+    messages: list[Message] = Field(default_factory=list)
+    render_only: bool = Field(default=False, alias="_debug_render_only")
+    tools: list[Any] | None = None
+
     @field_validator("messages", mode="before")
     @classmethod
     def _null_is_none_given(cls, messages: Any) -> Any:
         return [] if messages is None else messages
 
-    @property
     def unsupported_feature(self) -> str | None:
-        """The first feature of the request that the bundled model does not have, if any."""
-        requested = {
-            "tools": self.tools,
-            "thinking": self.think,
-            "structured output": self.format,
-            "images": any(message.images for message in self.messages),
-        }
-        return next((feature for feature, is_requested in requested.items() if is_requested), None)
+        """Return the first feature asked for that the bundled model does not have, if any."""
+        if self.tools:
+            return "tools"
+        if any(message.images for message in self.messages):
+            return "images"
+        return super().unsupported_feature()
+
+
+class GenerateRequest(WritingRequest):
+    """Asks for what follows a text: the body of ``/api/generate``.
+
+    The text is a prompt as it is (``raw``), or what a user says.
+    """
+
+    prompt: str = ""
+    system: str = ""
+    suffix: str = ""
+    raw: bool = False
+    images: list[str] | None = None
+
+    def unsupported_feature(self) -> str | None:
+        """Return the first feature asked for that the bundled model does not have, if any."""
+        if self.suffix:
+            return "insert"
+        return "images" if self.images else super().unsupported_feature()
+
+    @property
+    def messages(self) -> list[Message]:
+        """The prompt as messages."""
+        messages = [
+            Message(role="system", content=self.system),
+            Message(role="user", content=self.prompt),
+        ]
+        return [message for message in messages if message.content]

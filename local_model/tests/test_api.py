@@ -23,7 +23,7 @@ def test_the_server_has_a_version(server: Running) -> None:
     assert httpx.get(f"{server.url}/api/version").json().keys() == {"version"}
 
 
-def test_the_one_model_is_listed(client: ollama.Client) -> None:
+def test_the_one_model_is_listed(server: Running, client: ollama.Client) -> None:
     (model,) = client.list().models
 
     assert model.model == NAME
@@ -36,14 +36,16 @@ def test_the_one_model_is_listed(client: ollama.Client) -> None:
     assert model.details.family == "llama"
     assert model.details.parameter_size == "134.52M"
     assert model.details.quantization_level == "Q4_1"
+    (entry,) = httpx.get(f"{server.url}/api/tags").json()["models"]
+    assert entry["capabilities"] == ["completion"]
 
 
-def test_show_has_the_context_length_of_the_training(client: ollama.Client) -> None:
+def test_show_has_the_context_length_that_is_served(client: ollama.Client) -> None:
     shown = client.show(NAME)
 
     assert shown.modelinfo is not None
     assert shown.modelinfo["general.architecture"] == "llama"
-    assert shown.modelinfo["llama.context_length"] == 8192
+    assert shown.modelinfo["llama.context_length"] == 4096
     assert shown.parameters == "num_ctx 4096"
     assert shown.capabilities == ["completion"]
     assert shown.template is not None

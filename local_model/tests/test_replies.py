@@ -165,7 +165,7 @@ def test_prompt_and_reply_together_end_at_the_window(client: ollama.Client) -> N
 
 
 def test_a_last_message_longer_than_the_window_is_refused(client: ollama.Client) -> None:
-    with pytest.raises(ollama.ResponseError, match="longer than the context window") as refused:
+    with pytest.raises(ollama.ResponseError, match="exceeds the available context size") as refused:
         client.chat(NAME, [question(300)], stream=False, options={"num_ctx": 128})
 
     assert refused.value.status_code == 400
@@ -184,11 +184,14 @@ def test_no_message_is_dropped_with_truncate_off(client: ollama.Client) -> None:
 
     assert cut.status_code == 200
     assert refused.status_code == 400
-    assert "longer than the context window" in refused.json()["error"]
+    inner = json.loads(refused.json()["error"])["error"]  # as a real Ollama's runner says it
+    assert "exceeds the available context size" in inner["message"]
+    assert (inner["n_ctx"], inner["type"]) == (128, "exceed_context_size_error")
+    assert inner["n_prompt_tokens"] > 128
 
 
 def test_a_window_larger_than_the_servers_is_capped(narrow: Running) -> None:
-    with pytest.raises(ollama.ResponseError, match="num_ctx 2048"):
+    with pytest.raises(ollama.ResponseError, match=r"context size \(2048 tokens"):
         ollama.Client(narrow.url).chat(NAME, [question(2100)], options={"num_ctx": 100_000})
 
 
