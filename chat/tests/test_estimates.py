@@ -87,7 +87,8 @@ def tokenize() -> Iterator[Tokenize]:
                 Message(role="assistant" if number % 2 else "user", content=text)
                 for number, text in enumerate(texts)
             ]
-            return runner.run(model._tokenize(messages))
+            prompt = runner.run(model.render(messages))
+            return runner.run(model.tokenize(prompt))
 
         yield tokenize
         runner.run(model.close())
