@@ -13,6 +13,7 @@ import pytest
 from django.utils import timezone
 
 from chat.models import Message, Send, Thread
+from testing.answers import refusal
 from testing.people import Caller, create_user
 from testing.processes import StartServer, free_port
 from testing.replies import reply_of
@@ -21,10 +22,6 @@ from testing.streams import sending
 from testing.waiting import wait_until
 
 KEY = {"Idempotency-Key": "d9428888-122b-11e1-b85c-61cd3cbb3210"}
-
-
-def refusal(answer: httpx.Response) -> tuple[int, str]:
-    return answer.status_code, answer.json()["code"]
 
 
 @contextmanager
@@ -225,12 +222,15 @@ def test_a_reader_who_leaves_at_once_leaves_no_reply_that_nobody_writes(
     """The client may go at any moment, also between the storing of a reply and its beginning."""
     ollama.script = Script(["Hm"])
     threads = [ann.thread() for _ in range(40)]
+    left = 0
     for number, thread in enumerate(threads):
         with Caller(str(ann.base_url), ann.user) as tab:
             tab.get("/health/live/")
-            with pytest.raises(httpx.TimeoutException):
+            try:
                 tab.say(thread, timeout=httpx.Timeout(5, read=0.0005 * (number + 1)))
-                raise httpx.ReadTimeout("it was faster")  # which is not the case of interest
+            except httpx.TimeoutException:
+                left += 1
+    assert left >= 5  # the others were answered before they could go
 
     # Neither is one stuck, nor does one come to the server later.
     for thread in threads:
