@@ -2,6 +2,7 @@
 
 pytest_plugins = [
     "testing.selection",
+    "testing.fixtures.browsers",
     "testing.fixtures.databases",
     "testing.fixtures.people",
     "testing.fixtures.servers",

@@ -11,7 +11,7 @@ from ninja import Query, Router
 
 from accounts.authentication import UserRequest
 from chat import schemas, statements
-from chat.models import Send, Sender, Thread
+from chat.models import MessageStatus, Send, Sender, Thread
 from chat.replies import actions, forms
 from chat.replies.follow import follow, wait
 from chat.replies.forms.sse import offset_of
@@ -50,10 +50,15 @@ async def follow_response(
 ) -> HttpResponseBase:
     """Follow the thread's running reply, or replay its last one; 204 where there is none."""
     thread = await aget_object_or_404(request.auth.threads, pk=thread_id)
-    newest = thread.messages.filter(sender=Sender.BOT).order_by("-pk").values_list("pk", flat=True)
-    reply_id = await newest.afirst()
-    if reply_id is None:
+    replies = thread.messages.filter(sender=Sender.BOT).order_by("-pk")
+    newest = await replies.values_list("pk", "status").afirst()
+    if newest is None:
         return HttpResponse(status=204)
+    reply_id, status = newest
+    if forms.preferred_form(request).is_replay:
+        if status != MessageStatus.GENERATING:
+            return HttpResponse(status=204)
+        return await forms.respond(request, reply_id, follow(reply_id))
     last_event_id = request.headers.get("Last-Event-ID")
     offset = offset_of(last_event_id, reply_id) if last_event_id else resume.offset
     if offset is None:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from django.http import HttpRequest, StreamingHttpResponse
 
 from chat.replies.events import Event
+from chat.replies.forms.ai_sdk import UiMessageStream
 from chat.replies.forms.form import Form
 from chat.replies.forms.ndjson import Ndjson
 from chat.replies.forms.sse import ServerSentEvents
@@ -17,6 +18,7 @@ FORMS: dict[str, type[Form]] = {
     "text/plain": PlainText,
     "text/event-stream": ServerSentEvents,
     "application/x-ndjson": Ndjson,
+    "text/event-stream; profile=ai-sdk": UiMessageStream,
 }
 
 HEADERS = {
@@ -36,16 +38,20 @@ async def respond(
     return StreamingHttpResponse(
         await form.encode(events),
         content_type=form.content_type,
-        headers={**HEADERS, "Reply-Id": str(reply_id)},
+        headers={**HEADERS, **form.headers, "Reply-Id": str(reply_id)},
     )
 
 
 def preferred_form(request: HttpRequest) -> type[Form]:
-    """Return the form that `Accept` prefers, whatever parameters it adds; plain text for others."""
+    """Return the form that `Accept` prefers; plain text for what is none of them.
+
+    Of the parameters that it adds, only a `profile` that is known matters.
+    """
     for accepted in request.accepted_types:
         name = f"{accepted.main_type}/{accepted.sub_type}"
-        if name in FORMS:
-            return FORMS[name]
+        profile = str(accepted.params.get("profile", ""))
+        if form := FORMS.get(f"{name}; profile={profile}") or FORMS.get(name):
+            return form
         if name in ("*/*", "text/*"):
             break
     return PlainText

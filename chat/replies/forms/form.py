@@ -14,6 +14,8 @@ class Form(ABC):
     """Writes the events of one reply as bytes; an event that it has no words for is `b""`."""
 
     content_type: ClassVar[str]
+    headers: ClassVar[dict[str, str]] = {}
+    is_replay: ClassVar[bool] = False  # begins anew for whoever follows a reply, while it runs only
 
     def __init__(self, reply_id: int) -> None:
         self.reply_id = reply_id

@@ -1,0 +1,208 @@
+"""`useChat` of the AI SDK, in a real browser and as the docs show it, reads and sends replies."""
+
+import json
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from chat.models import Thread
+from testing import javascript
+from testing.fixtures.browsers import Site
+from testing.people import Caller, create_session
+from testing.processes import Server, StartServer
+from testing.replies import reply_of, wait_for_status
+from testing.scripted_ollama import Script, ScriptedOllama
+from testing.streams import path_of
+
+DOCS = javascript.ROOT / "docs" / "front-ends.md"
+AI_SDK = {"Accept": "text/event-stream; profile=ai-sdk"}
+
+MAIN = """
+import { createRoot } from "react-dom/client";
+import { Chat, loadMessages } from "./chat.jsx";
+
+const [server, thread] = location.hash.slice(1).split("|");
+const loaded = await loadMessages(server, thread);
+document.body.prepend(document.createElement("div"));
+const root = createRoot(document.body.firstChild);
+root.render(<Chat server={server} thread={thread} loaded={loaded} />);
+"""
+
+
+def chunks_of(text: str) -> list[Any]:
+    """Return the chunks of a UI message stream, which has to end as it should."""
+    *blocks, rest = text.split("\n\n")
+    assert rest == ""
+    chunks = [block.removeprefix("data: ") for block in blocks if not block.startswith(":")]
+    assert chunks.pop() == "[DONE]"
+    return [json.loads(chunk) for chunk in chunks]
+
+
+class FrontEnd:
+    """The page of the docs, opened by somebody who is logged in."""
+
+    def __init__(self, page: Page, site: Site, server: Server, caller: Caller) -> None:
+        self.page, self.site = page, site
+        self.server_url = server.url.replace("127.0.0.1", "localhost")
+        assert caller.user
+        session = create_session(caller.user)
+        page.context.add_cookies([{"name": "sessionid", "value": session, "url": self.server_url}])
+
+    def open(self, thread: Thread) -> None:
+        self.page.goto(f"{self.site.origin}/#{self.server_url}|{thread.pk}")
+
+    def send(self, text: str) -> None:
+        self.page.get_by_label("Message").fill(text)
+        self.page.get_by_role("button", name="Send").click()
+
+    def shows(self, *articles: str) -> None:
+        """Wait until it shows these messages and no others."""
+        expect(self.page.locator("article")).to_have_text(list(articles))
+
+
+@pytest.fixture
+def front_end(
+    npm: None, page: Page, site: Site, ann: Caller, start_server: StartServer
+) -> FrontEnd:
+    javascript.bundle(site.directory, {**javascript.snippets(DOCS), "main.jsx": MAIN})
+    server = start_server(DEBUG="true", FRONTEND_ORIGINS=site.origin)
+    return FrontEnd(page, site, server, ann)
+
+
+def test_it_sends_messages_and_shows_the_replies(
+    front_end: FrontEnd, ann: Caller, ollama: ScriptedOllama
+) -> None:
+    thread = ann.thread()
+    front_end.open(thread)
+
+    front_end.send("Hello")
+    front_end.shows("Hello", "You said: Hello")
+    first = reply_of(thread)
+    front_end.send("Again")
+    front_end.shows("Hello", "You said: Hello", "Again", "You said: Again")
+
+    second = reply_of(thread)
+    assert second.parent is not None
+    assert second.parent.parent_id == first.pk
+    expect(front_end.page.locator(f"#message-{second.pk}")).to_have_text("You said: Again")
+    front_end.page.reload()
+    front_end.shows("Hello", "You said: Hello", "Again", "You said: Again")
+    assert len(ollama.chats) == 2
+
+
+def test_it_shows_what_the_model_thinks(
+    front_end: FrontEnd, ann: Caller, ollama: ScriptedOllama
+) -> None:
+    ollama.script = Script(["Yes."], thinking=["Hm", "m."])
+    front_end.open(ann.thread(model="thinker"))
+
+    front_end.send("Hello")
+
+    front_end.shows("Hello", "Hmm.Yes.")
+    expect(front_end.page.locator("article em")).to_have_text("Hmm.")
+
+
+def test_it_stops_a_reply(front_end: FrontEnd, ann: Caller, ollama: ScriptedOllama) -> None:
+    ollama.script = Script(["one ", "two ", "three"], hold_after=2)
+    thread = ann.thread()
+    front_end.open(thread)
+    front_end.send("Count")
+    front_end.shows("Count", "one two ")
+
+    front_end.page.get_by_role("button", name="Stop").click()
+
+    expect(front_end.page.get_by_role("button", name="Send")).to_be_visible()
+    front_end.shows("Count", "one two ")
+    assert (reply_of(thread).status, reply_of(thread).content) == ("stopped", "one two ")
+    ollama.script = Script(["Fine."])
+    front_end.send("Go on")
+    front_end.shows("Count", "one two ", "Go on", "Fine.")
+
+
+def test_a_reload_in_the_middle_goes_on_with_the_reply(
+    front_end: FrontEnd, ann: Caller, ollama: ScriptedOllama
+) -> None:
+    ollama.script = Script(["one ", "two ", "three"], thinking=["Hm."], hold_after=2)
+    thread = ann.thread(model="thinker")
+    front_end.open(thread)
+    front_end.send("Count")
+    front_end.shows("Count", "Hm.one two ")
+
+    front_end.page.reload()
+    front_end.shows("Count", "Hm.one two ")
+    expect(front_end.page.get_by_role("button", name="Stop")).to_be_visible()
+    ollama.release()
+
+    front_end.shows("Count", "Hm.one two three")
+    expect(front_end.page.get_by_role("button", name="Send")).to_be_visible()
+    assert wait_for_status(thread, "complete")
+    assert len(ollama.chats) == 1
+
+
+def test_it_says_why_a_reply_failed_and_keeps_what_was_written(
+    front_end: FrontEnd, ann: Caller, ollama: ScriptedOllama
+) -> None:
+    front_end.open(ann.thread())
+    ollama.script = Script(["one "], then="die")
+
+    front_end.send("Count")
+
+    front_end.shows("Count", "one ")
+    alert = front_end.page.get_by_role("alert")
+    expect(alert).to_have_text("The model cannot be reached just now: try again in a moment.")
+
+
+def test_a_reply_without_a_word_is_an_error_and_no_message(
+    front_end: FrontEnd, ann: Caller, ollama: ScriptedOllama
+) -> None:
+    front_end.open(ann.thread())
+    ollama.script = Script(status=500)
+
+    front_end.send("Hello")
+
+    expect(front_end.page.get_by_role("alert")).to_be_visible()
+    front_end.shows("Hello")
+
+
+def test_the_chunks_of_a_reply(ann: Caller) -> None:
+    thread = ann.thread()
+
+    answer = ann.say(thread, headers=AI_SDK)
+
+    reply = reply_of(thread)
+    assert answer.headers["Content-Type"] == "text/event-stream"
+    assert answer.headers["X-Vercel-AI-UI-Message-Stream"] == "v1"
+    start, text_start, *deltas, text_end, finish = chunks_of(answer.text)
+    assert (start["type"], start["messageId"]) == ("start", str(reply.pk))
+    assert start["messageMetadata"]["message_id"] == reply.parent_id
+    assert text_start == {"type": "text-start", "id": "text"}
+    assert "".join(delta["delta"] for delta in deltas) == "You said: Hello"
+    assert {(delta["type"], delta["id"]) for delta in deltas} == {("text-delta", "text")}
+    assert text_end == {"type": "text-end", "id": "text"}
+    assert finish == {
+        "type": "finish",
+        "finishReason": "stop",
+        "messageMetadata": {"status": "complete", "finish_reason": "stop", "usage": reply.usage},
+    }
+
+
+def test_a_failed_reply_has_its_code_in_the_metadata(ann: Caller, ollama: ScriptedOllama) -> None:
+    ollama.script = Script(["one "], then="die")
+
+    *_, text_end, metadata, error = chunks_of(ann.say(ann.thread(), headers=AI_SDK).text)
+
+    assert text_end == {"type": "text-end", "id": "text"}
+    assert metadata["messageMetadata"]["status"] == "failed"
+    assert metadata["messageMetadata"]["code"] == "model_unavailable"
+    assert error == {"type": "error", "errorText": metadata["messageMetadata"]["error"]}
+
+
+def test_it_follows_only_a_reply_that_is_being_written(ann: Caller, ollama: ScriptedOllama) -> None:
+    thread = ann.thread()
+    assert ann.get(path_of(thread), headers=AI_SDK).status_code == 204
+
+    ann.say(thread)
+
+    assert ann.get(path_of(thread), headers=AI_SDK).status_code == 204
+    assert ann.get(path_of(thread)).text == "You said: Hello"
