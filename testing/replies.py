@@ -24,6 +24,13 @@ def wait_for_text(thread: Thread, text: str) -> None:
     wait_until(lambda: reply_of(thread).content == text, 5, f"{text!r} was never stored")
 
 
+def wait_for_checkpoints(thread: Thread, number: int) -> None:
+    """Wait until the thread's running reply has had so many more checkpoints."""
+    for _ in range(number):
+        before = reply_of(thread).heartbeat_at
+        wait_until(lambda before=before: reply_of(thread).heartbeat_at != before)  # type: ignore[misc]
+
+
 def is_as_it_was(thread: Thread) -> bool:
     """Return whether a thread is what it was when it was created or last read."""
     now = Thread.objects.get(pk=thread.pk)

@@ -6,7 +6,7 @@ import pytest
 
 from testing.people import Caller, create_user
 from testing.processes import StartServer
-from testing.replies import reply_of, wait_for_status, wait_for_text
+from testing.replies import reply_of, wait_for_checkpoints, wait_for_status, wait_for_text
 from testing.scripted_ollama import Script, ScriptedOllama
 from testing.streams import following, sending
 
@@ -49,7 +49,7 @@ def test_it_goes_on_as_long_as_one_reader_stays(
             second = following(ann, thread)
             staying = second.__enter__()
             staying.until("two")
-        time.sleep(1.5)  # two checkpoints, which see that somebody is there
+        wait_for_checkpoints(thread, 2)  # which see that somebody is there
         assert ollama.open == 1
         ollama.release()
         assert "three" in staying.to_the_end()
@@ -63,7 +63,7 @@ def test_empty_lets_it_finish(start_server: StartServer, ollama: ScriptedOllama)
         thread = ann.thread()
         with sending(ann, thread) as reading:
             reading.until("two")
-        time.sleep(1.5)  # two checkpoints
+        wait_for_checkpoints(thread, 2)
         assert ollama.open == 1
         ollama.release()
         assert wait_for_status(thread, "complete").content == "".join(WORDS)

@@ -74,18 +74,20 @@ def test_a_thread_that_is_not_there_is_not_found(
 
 
 @pytest.mark.parametrize(
-    "target",
+    ("target", "status"),
     [
-        b"/chat/threads/?cursor=\xff\xfe",
-        b"/chat/threads/?limit=\xff",
-        b"/chat/threads/?cursor=%ff%00",
-        b"/chat/threads/?limit=%d9%a3%00",
-        b"/chat/threads/\xff\xfe/",
-        b"/chat/\xf0\x9f/",
-        b"/chat/streaming-response/1/?offset=\xff",
+        (b"/chat/threads/?cursor=\xff\xfe", 400),
+        (b"/chat/threads/?limit=\xff", 400),
+        (b"/chat/threads/?cursor=%ff%00", 400),
+        (b"/chat/threads/?limit=%d9%a3%00", 400),
+        (b"/chat/threads/\xff\xfe/", 404),
+        (b"/chat/\xf0\x9f/", 404),
+        (b"/chat/streaming-response/1/?offset=\xff", 400),
     ],
 )
-def test_raw_bytes_in_the_address_are_no_crash(server: Server, ann: Caller, target: bytes) -> None:
+def test_raw_bytes_in_the_address_are_no_crash(
+    server: Server, ann: Caller, target: bytes, status: int
+) -> None:
     with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
         cookie = ann.headers["Cookie"].encode()
         connection.sendall(
@@ -96,8 +98,7 @@ def test_raw_bytes_in_the_address_are_no_crash(server: Server, ann: Caller, targ
         while more := connection.recv(65536):
             answer += more
 
-    status = int(answer.split()[1])
-    assert status in (400, 404), answer
+    assert int(answer.split()[1]) == status, answer
 
 
 @pytest.mark.parametrize("offset", ["-1", "x", str(2**53), "1.5", "", "9" * 5000])

@@ -13,7 +13,7 @@ import pytest
 from chat.models import Message, Thread
 from testing.people import PASSWORD, Caller, create_user
 from testing.processes import Memcached, Server, StartServer
-from testing.replies import reply_of, wait_for_status, wait_for_text
+from testing.replies import reply_of, wait_for_checkpoints, wait_for_status, wait_for_text
 from testing.scripted_ollama import Script, ScriptedOllama
 from testing.streams import SSE, events_of, following, path_of, sending, text_of
 from testing.waiting import wait_until
@@ -76,7 +76,7 @@ def test_a_reader_in_another_process_keeps_a_reply_going(
         second = following(ann, thread)
         staying = second.__enter__()
         staying.until("word4")
-    time.sleep(2)  # longer than it would live alone
+    wait_for_checkpoints(thread, 2)  # the first would stop it if nobody were there
     assert ollama.open == 1
     ollama.release()
     assert text_of(events_of(staying.to_the_end())) == TEXT
@@ -199,7 +199,7 @@ def test_two_workers_of_one_server_share_their_replies(
         for other in followed:
             assert text_of(events_of(other.to_the_end())) == TEXT
         assert wait_for_status(finished, "complete").content == TEXT
-    assert server.terminate(20) is not None
+    assert server.terminate(20) == 0
     assert "Traceback" not in server.log()
 
 
