@@ -80,8 +80,8 @@ def test_a_thread_that_is_not_there_is_not_found(
         (b"/chat/threads/?limit=\xff", 400),
         (b"/chat/threads/?cursor=%ff%00", 400),
         (b"/chat/threads/?limit=%d9%a3%00", 400),
-        (b"/chat/threads/\xff\xfe/", 404),
-        (b"/chat/\xf0\x9f/", 404),
+        (b"/chat/threads/\xff\xfe/", 400),
+        (b"/chat/\xf0\x9f/", 400),
         (b"/chat/streaming-response/1/?offset=\xff", 400),
     ],
 )
