@@ -59,7 +59,7 @@ def test_a_failed_login_names_the_account_and_not_what_was_typed(
     assert typed not in server.log()
 
 
-def test_every_act_has_its_line(server: Server, audit: Audit, nobody: Caller) -> None:
+def test_every_action_has_its_line(server: Server, audit: Audit, nobody: Caller) -> None:
     carl = {"username": "carl", "email": "carl@example.com", "password": PASSWORD}
     nobody.headers.update(audit.headers)
     nobody.post("/auth/register/", json=carl)

@@ -93,7 +93,7 @@ def test_a_field_that_is_null_is_named(ann: Caller, which: str, field: str) -> N
 
 
 @pytest.mark.parametrize("days", [None, "1", 1.5, True, 0, -1, 367, 10**30])
-def test_a_number_of_days_that_is_none_is_refused(ann: Caller, days: Any) -> None:
+def test_an_invalid_number_of_days_is_refused(ann: Caller, days: Any) -> None:
     answer = ann.post("/auth/tokens/", json={"name": "x", "days": days})
 
     assert error_of(answer, 400, "invalid")["fields"].keys() == {"days"}

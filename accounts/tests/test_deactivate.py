@@ -12,7 +12,9 @@ from testing.waiting import wait_until
 
 
 @pytest.mark.parametrize("method", ["POST", "DELETE"])
-def test_it_ends_sessions_and_tokens_at_once(staff: Caller, bob: Caller, method: str) -> None:
+def test_a_deactivation_ends_sessions_and_tokens_at_once(
+    staff: Caller, bob: Caller, method: str
+) -> None:
     secret = token_of(bob)
 
     answer = staff.request(method, "/auth/deactivate/BOB/")
@@ -30,7 +32,9 @@ def test_it_ends_sessions_and_tokens_at_once(staff: Caller, bob: Caller, method:
     error_of(login, 400, "invalid")
 
 
-def test_it_ends_a_running_reply(staff: Caller, bob: Caller, ollama: ScriptedOllama) -> None:
+def test_a_deactivation_ends_a_running_reply(
+    staff: Caller, bob: Caller, ollama: ScriptedOllama
+) -> None:
     ollama.script = Script(["Hel", "lo"], hold_after=1)
     thread = bob.thread()
     with bob.stream(
@@ -48,7 +52,7 @@ def test_it_ends_a_running_reply(staff: Caller, bob: Caller, ollama: ScriptedOll
     wait_until(lambda: ollama.chats[0].ended_by == "disconnect")
 
 
-def test_it_is_for_staff_alone(ann: Caller, bob: Caller, nobody: Caller) -> None:
+def test_only_staff_deactivates_users(ann: Caller, bob: Caller, nobody: Caller) -> None:
     error_of(ann.post("/auth/deactivate/bob/"), 403, "forbidden")
     error_of(ann.post("/auth/deactivate/unknown/"), 403, "forbidden")
     error_of(nobody.post("/auth/deactivate/bob/"), 401, "not_authenticated")
@@ -67,11 +71,11 @@ def test_nobody_deactivates_themselves_or_a_superuser(staff: Caller) -> None:
 
 
 @pytest.mark.parametrize("name", ["unknown", "bob@example.com", "%20", "%F0%9F%A6%99"])
-def test_it_does_not_know_everybody(staff: Caller, bob: Caller, name: str) -> None:
+def test_an_unknown_user_is_not_found(staff: Caller, bob: Caller, name: str) -> None:
     error_of(staff.post(f"/auth/deactivate/{name}/"), 404, "not_found")
 
 
-def test_it_refuses_a_name_with_nul(staff: Caller) -> None:
+def test_a_name_with_nul_is_refused(staff: Caller) -> None:
     error_of(staff.post("/auth/deactivate/b%00b/"), 400, "invalid")
 
 
@@ -85,7 +89,7 @@ def test_a_login_that_was_under_way_does_not_outlive_a_reactivation(bob: Caller)
     assert not is_logged_in(late)
 
 
-def test_who_is_active_keeps_everything_when_reactivated_once_more(bob: Caller) -> None:
+def test_reactivating_an_active_user_changes_nothing(bob: Caller) -> None:
     assert bob.user
     bob.user.deactivate()
     before = User.objects.get()

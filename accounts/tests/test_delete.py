@@ -15,7 +15,7 @@ from testing.processes import Server
 from testing.races import at_once
 
 
-def test_it_deletes_the_account_with_all_that_belongs_to_it(ann: Caller, bob: Caller) -> None:
+def test_an_account_is_deleted_with_all_that_belongs_to_it(ann: Caller, bob: Caller) -> None:
     ann.thread()
     theirs = bob.thread()
     token_of(ann)
@@ -31,28 +31,28 @@ def test_it_deletes_the_account_with_all_that_belongs_to_it(ann: Caller, bob: Ca
     assert not is_logged_in(ann)
 
 
-def test_it_asks_for_the_password_when_the_login_is_older_than_ten_minutes(old: Caller) -> None:
+def test_a_deletion_requires_the_password_ten_minutes_after_the_login(old: Caller) -> None:
     body = error_of(old.delete("/auth/delete/"), 400, "invalid")
 
     assert body["fields"].keys() == {"password"}
     assert User.objects.exists()
 
 
-def test_it_refuses_a_wrong_password_even_of_a_recent_login(ann: Caller, old: Caller) -> None:
+def test_a_wrong_password_is_refused_even_after_a_recent_login(ann: Caller, old: Caller) -> None:
     for caller in (ann, old):
         answer = caller.request("DELETE", "/auth/delete/", json={"password": "wrong"})
         assert error_of(answer, 400, "invalid")["fields"].keys() == {"password"}
     assert User.objects.exists()
 
 
-def test_it_deletes_with_the_password_after_an_old_login(old: Caller) -> None:
+def test_an_account_is_deleted_with_the_password_after_an_old_login(old: Caller) -> None:
     answer = old.request("DELETE", "/auth/delete/", json={"password": PASSWORD})
 
     assert answer.status_code == 200
     assert not User.objects.exists()
 
 
-def test_twice_at_once_deletes_once(ann: Caller) -> None:
+def test_two_deletions_at_once_delete_once(ann: Caller) -> None:
     one, other = at_once(lambda: ann.delete("/auth/delete/"), lambda: ann.delete("/auth/delete/"))
 
     assert one.status_code == 200
@@ -60,7 +60,7 @@ def test_twice_at_once_deletes_once(ann: Caller) -> None:
     assert not User.objects.exists()
 
 
-def test_it_wants_somebody_who_is_logged_in(nobody: Caller) -> None:
+def test_a_deletion_requires_a_login(nobody: Caller) -> None:
     error_of(nobody.delete("/auth/delete/"), 401, "not_authenticated")
 
 
@@ -72,7 +72,7 @@ def test_it_wants_somebody_who_is_logged_in(nobody: Caller) -> None:
         ("/chat/threads/new/", {}),
     ],
 )
-def test_what_is_done_at_that_moment_is_done_or_refused(
+def test_a_call_at_the_moment_of_the_deletion_is_done_or_refused(
     server: Server, path: str, body: dict[str, Any]
 ) -> None:
     for number in range(12):

@@ -18,7 +18,7 @@ def change(caller: Caller, email: str, **fields: str) -> Any:
     return caller.post("/auth/email/change/", json={"email": email, **fields})
 
 
-def test_it_changes_the_address_and_tells_the_old_one(
+def test_a_change_of_address_is_mailed_to_the_old_one(
     start_server: StartServer, mailbox: Mailbox
 ) -> None:
     server = start_server(EMAIL_URL=mailbox.url)
@@ -51,7 +51,7 @@ def test_the_old_address_is_free_for_somebody_else(ann: Caller, bob: Caller) -> 
     assert change(bob, "ann@example.com").status_code == 200
 
 
-def test_it_asks_for_the_password_when_the_login_is_older_than_ten_minutes(old: Caller) -> None:
+def test_a_change_requires_the_password_ten_minutes_after_the_login(old: Caller) -> None:
     for fields in ({}, {"password": "wrong"}):
         body = error_of(change(old, "new@example.com", **fields), 400, "invalid")
         assert body["fields"].keys() == {"password"}
@@ -61,16 +61,14 @@ def test_it_asks_for_the_password_when_the_login_is_older_than_ten_minutes(old: 
 
 
 @pytest.mark.parametrize("address", ["BOB@example.com", "", "nonsense", "a@b@c.de", "a\n@b.de"])
-def test_it_refuses_an_address_that_is_taken_or_none(
-    ann: Caller, bob: Caller, address: str
-) -> None:
+def test_a_taken_or_invalid_address_is_refused(ann: Caller, bob: Caller, address: str) -> None:
     body = error_of(change(ann, address), 400, "invalid")
 
     assert body["fields"].keys() == {"email"}
     assert User.objects.get(username="ann").email == "ann@example.com"
 
 
-def test_of_two_who_want_one_address_at_once_one_gets_it(ann: Caller, bob: Caller) -> None:
+def test_of_two_users_who_want_one_address_at_once_one_gets_it(ann: Caller, bob: Caller) -> None:
     changed, refused = at_once(
         lambda: change(ann, "new@example.com"), lambda: change(bob, "NEW@example.com")
     )
@@ -79,7 +77,7 @@ def test_of_two_who_want_one_address_at_once_one_gets_it(ann: Caller, bob: Calle
     assert error_of(refused, 400, "invalid")["fields"].keys() == {"email"}
 
 
-def test_it_is_in_the_audit_log(server: Server, ann: Caller) -> None:
+def test_a_change_of_address_is_in_the_audit_log(server: Server, ann: Caller) -> None:
     assert ann.user
     ann.headers.update((audit := Audit(server)).headers)
 
@@ -88,7 +86,7 @@ def test_it_is_in_the_audit_log(server: Server, ann: Caller) -> None:
     assert audit.event("email_changed")["user"] == ann.user.pk
 
 
-def test_it_is_limited_as_registration_is(start_server: StartServer) -> None:
+def test_changes_of_address_are_limited_as_registrations_are(start_server: StartServer) -> None:
     server = start_server(RATE_LIMIT_REGISTER="1/d")
     ann = Caller(server.url, create_user("ann"))
     create_user("bob")

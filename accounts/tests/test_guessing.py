@@ -26,7 +26,9 @@ def log_in(caller: Caller, name: str, password: str = "wrong") -> httpx.Response
     return caller.post("/auth/login/", json={"username": name, "password": password})
 
 
-def test_one_account_is_guessed_at_under_all_its_names_together(start_server: StartServer) -> None:
+def test_guesses_at_an_account_count_together_under_all_its_names(
+    start_server: StartServer,
+) -> None:
     server = start_server(RATE_LIMIT_LOGIN_ACCOUNT="1/h")
     create_user("carl")
     caller = Caller(server.url)
@@ -44,7 +46,7 @@ def test_one_account_is_guessed_at_under_all_its_names_together(start_server: St
     error_of(again, 429, "rate_limited")
 
 
-def test_what_is_left_does_not_tell_which_name_has_which_address(server: Server) -> None:
+def test_the_remaining_calls_do_not_tell_which_name_has_which_address(server: Server) -> None:
     create_user("carl", email="carl.private@example.com")
     caller = Caller(server.url)
 

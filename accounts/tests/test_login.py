@@ -23,7 +23,7 @@ def log_in(caller: Caller, name: str, password: str = PASSWORD) -> Any:
 
 
 @pytest.mark.parametrize("name", ["carl", "CARL", "carl@example.com", "Carl@Example.COM"])
-def test_it_logs_in_by_name_or_address_in_any_case(nobody: Caller, name: str) -> None:
+def test_a_user_logs_in_by_name_or_address_in_any_case(nobody: Caller, name: str) -> None:
     carl = create_user("Carl")
 
     answer = log_in(nobody, name)
@@ -36,7 +36,7 @@ def test_it_logs_in_by_name_or_address_in_any_case(nobody: Caller, name: str) ->
     assert carl.last_login
 
 
-def test_its_cookie_is_for_the_server_alone(nobody: Caller) -> None:
+def test_only_the_server_sees_the_sessions_cookie(nobody: Caller) -> None:
     create_user("carl")
 
     cookie = cookie_of(log_in(nobody, "carl"))
@@ -68,7 +68,7 @@ def test_a_session_id_of_the_clients_own_is_not_taken(nobody: Caller) -> None:
     assert not is_logged_in(nobody)
 
 
-def test_it_says_the_same_of_a_wrong_an_unknown_and_a_deactivated_account(nobody: Caller) -> None:
+def test_a_wrong_an_unknown_and_a_deactivated_account_get_the_same_answer(nobody: Caller) -> None:
     create_user("carl")
     create_user("gone", is_active=False)
 
@@ -96,7 +96,9 @@ def iterations_spent(database: None) -> Iterator[list[int]]:
 
 
 @pytest.mark.parametrize("name", ["carl", "gone", "unusable", "unknown", "unknown@example.com"])
-def test_it_takes_the_same_time_whoever_is_meant(iterations_spent: list[int], name: str) -> None:
+def test_a_refusal_takes_the_same_time_for_every_account(
+    iterations_spent: list[int], name: str
+) -> None:
     User.objects.create_user("carl", "carl@example.com", PASSWORD)
     User.objects.create_user("gone", "gone@example.com", PASSWORD, is_active=False)
     User.objects.create_user("unusable", "unusable@example.com", None)
@@ -108,7 +110,7 @@ def test_it_takes_the_same_time_whoever_is_meant(iterations_spent: list[int], na
     assert iterations_spent == [hashers.get_hasher().iterations]  # type: ignore[attr-defined]
 
 
-def test_two_at_once_are_two_sessions(nobody: Caller) -> None:
+def test_two_logins_at_once_are_two_sessions(nobody: Caller) -> None:
     create_user("carl")
 
     answers = at_once(lambda: log_in(nobody, "carl"), lambda: log_in(nobody, "carl"))
@@ -117,7 +119,7 @@ def test_two_at_once_are_two_sessions(nobody: Caller) -> None:
     assert Session.objects.count() == 2
 
 
-def test_it_clears_the_sessions_of_its_user_that_have_expired(ann: Caller) -> None:
+def test_a_login_clears_the_users_expired_sessions(ann: Caller) -> None:
     Session.objects.update(expire_date="2020-01-01T00:00:00Z")
 
     answer = log_in(ann, "ann")

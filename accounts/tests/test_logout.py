@@ -4,7 +4,7 @@ from testing.answers import cookie_of
 from testing.people import Caller, is_logged_in
 
 
-def test_it_ends_this_session_and_no_other(ann: Caller) -> None:
+def test_a_logout_ends_this_session_and_no_other(ann: Caller) -> None:
     elsewhere = Caller(str(ann.base_url), ann.user)
 
     answer = ann.post("/auth/logout/")
@@ -16,7 +16,7 @@ def test_it_ends_this_session_and_no_other(ann: Caller) -> None:
     assert is_logged_in(elsewhere)
 
 
-def test_it_says_the_same_to_somebody_who_is_not_logged_in(nobody: Caller) -> None:
+def test_a_logout_without_a_session_gets_the_same_answer(nobody: Caller) -> None:
     answer = nobody.post("/auth/logout/")
 
     assert answer.status_code == 200

@@ -17,7 +17,7 @@ def change(caller: Caller, old: str = PASSWORD, new: str = NEW) -> Any:
     return caller.post("/auth/password/change/", json=body)
 
 
-def test_it_changes_the_password_and_ends_the_other_sessions(ann: Caller) -> None:
+def test_a_change_of_password_ends_the_other_sessions(ann: Caller) -> None:
     elsewhere = Caller(str(ann.base_url), ann.user)
 
     answer = change(ann)
@@ -48,7 +48,7 @@ def test_a_token_stays(ann: Caller) -> None:
     assert answer.status_code == 200
 
 
-def test_it_refuses_a_wrong_old_password(ann: Caller) -> None:
+def test_a_wrong_old_password_is_refused(ann: Caller) -> None:
     body = error_of(change(ann, old="wrong"), 400, "invalid")
 
     assert body["fields"].keys() == {"old_password"}
@@ -57,7 +57,7 @@ def test_it_refuses_a_wrong_old_password(ann: Caller) -> None:
 
 
 @pytest.mark.parametrize("weak", ["sh0rt!", "password123", "ann@example.com"])
-def test_it_refuses_a_weak_new_one(ann: Caller, weak: str) -> None:
+def test_a_weak_new_password_is_refused(ann: Caller, weak: str) -> None:
     body = error_of(change(ann, new=weak), 400, "invalid")
 
     assert body["fields"].keys() == {"new_password"}
@@ -65,7 +65,7 @@ def test_it_refuses_a_weak_new_one(ann: Caller, weak: str) -> None:
     assert is_logged_in(ann)
 
 
-def test_of_two_at_once_one_has_an_old_password_no_more(ann: Caller) -> None:
+def test_of_two_changes_at_once_one_has_the_wrong_old_password(ann: Caller) -> None:
     elsewhere = Caller(str(ann.base_url), ann.user)
 
     changed, refused = at_once(lambda: change(ann), lambda: change(elsewhere, new=f"{NEW}-2"))
@@ -77,7 +77,7 @@ def test_of_two_at_once_one_has_an_old_password_no_more(ann: Caller) -> None:
     assert Session.objects.get().session_key == cookie_of(changed).value
 
 
-def test_who_is_deactivated_meanwhile_keeps_no_session_and_no_new_password(ann: Caller) -> None:
+def test_a_user_deactivated_meanwhile_keeps_no_session_and_no_new_password(ann: Caller) -> None:
     assert ann.user
 
     answer = meanwhile(lambda: change(ann), ann.user.deactivate)
@@ -89,5 +89,5 @@ def test_who_is_deactivated_meanwhile_keeps_no_session_and_no_new_password(ann: 
     assert not Session.objects.exists()
 
 
-def test_it_wants_a_session(nobody: Caller) -> None:
+def test_a_change_of_password_requires_a_session(nobody: Caller) -> None:
     error_of(change(nobody), 401, "not_authenticated")

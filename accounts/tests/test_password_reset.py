@@ -38,9 +38,7 @@ def reset(caller: Caller, user: User, token: str, **fields: Any) -> Any:
     return caller.post("/auth/password/reset/confirm/", json=body)
 
 
-def test_a_mail_brings_the_way_to_a_new_password(
-    start_server: StartServer, mailbox: Mailbox
-) -> None:
+def test_a_mail_has_the_link_to_a_new_password(start_server: StartServer, mailbox: Mailbox) -> None:
     link = "https://app.example.com/reset?uid={uid}&token={token}"
     server = start_server(
         EMAIL_URL=mailbox.url, PASSWORD_RESET_URL=link, DEFAULT_FROM_EMAIL="us@our.org"
@@ -73,7 +71,7 @@ def test_a_mail_brings_the_way_to_a_new_password(
     assert len(mailbox.mails) == 1
 
 
-def test_a_mail_server_that_is_away_is_logged_and_not_told(
+def test_a_mail_that_cannot_be_sent_is_only_logged(
     start_server: StartServer,
 ) -> None:
     server = start_server(EMAIL_URL=f"smtp://127.0.0.1:{free_port()}")
@@ -110,7 +108,7 @@ def test_a_token_serves_once(nobody: Caller) -> None:
     assert User.objects.get().check_password(NEW)
 
 
-def test_of_two_at_once_with_one_token_one_wins(nobody: Caller) -> None:
+def test_of_two_resets_at_once_with_one_token_one_wins(nobody: Caller) -> None:
     carl = create_user("carl")
     token = Generator().make_token(carl)
 
@@ -168,7 +166,7 @@ def test_a_token_serves_nobody_else(nobody: Caller) -> None:
         {"uid": urlsafe_base64_encode(b"9" * 70)},
     ],
 )
-def test_it_refuses_what_was_tampered_with(nobody: Caller, fields: dict[str, str]) -> None:
+def test_a_link_that_was_tampered_with_is_refused(nobody: Caller, fields: dict[str, str]) -> None:
     carl = create_user("carl")
     token = Generator().make_token(carl)
 
@@ -188,7 +186,7 @@ def test_a_weak_password_does_not_use_the_token_up(nobody: Caller) -> None:
     assert reset(nobody, carl, token).status_code == 200
 
 
-def test_it_is_in_the_audit_log_without_its_secrets(server: Server, nobody: Caller) -> None:
+def test_a_reset_is_in_the_audit_log_without_its_secrets(server: Server, nobody: Caller) -> None:
     carl = create_user("carl")
     asked, used, token = Audit(server), Audit(server), Generator().make_token(carl)
 

@@ -17,7 +17,7 @@ def register(caller: Caller, **fields: Any) -> Any:
     return caller.post("/auth/register/", json={**CARL, **fields})
 
 
-def test_it_creates_an_account_and_does_not_log_in(nobody: Caller) -> None:
+def test_a_registration_creates_an_account_and_does_not_log_in(nobody: Caller) -> None:
     answer = register(nobody, username="Carl", email=" Carl@EXAMPLE.com ")
 
     assert answer.status_code == 201
@@ -34,7 +34,7 @@ def test_it_creates_an_account_and_does_not_log_in(nobody: Caller) -> None:
     assert PASSWORD not in carl.password
 
 
-def test_it_refuses_a_name_that_is_taken_in_another_case(nobody: Caller) -> None:
+def test_a_name_that_is_taken_in_another_case_is_refused(nobody: Caller) -> None:
     create_user("CARL", email="somebody@example.com")
 
     body = error_of(register(nobody), 400, "invalid")
@@ -43,7 +43,7 @@ def test_it_refuses_a_name_that_is_taken_in_another_case(nobody: Caller) -> None
     assert User.objects.count() == 1
 
 
-def test_it_refuses_an_address_that_is_taken_in_another_case(nobody: Caller) -> None:
+def test_an_address_that_is_taken_in_another_case_is_refused(nobody: Caller) -> None:
     create_user("somebody", email="CARL@example.com")
 
     body = error_of(register(nobody), 400, "invalid")
@@ -52,7 +52,7 @@ def test_it_refuses_an_address_that_is_taken_in_another_case(nobody: Caller) -> 
     assert User.objects.count() == 1
 
 
-def test_it_says_all_that_is_wrong_at_once(nobody: Caller) -> None:
+def test_all_that_is_wrong_is_named_at_once(nobody: Caller) -> None:
     create_user("carl")
 
     body = error_of(register(nobody, email="nowhere", password="1234"), 400, "invalid")
@@ -65,7 +65,7 @@ def test_it_says_all_that_is_wrong_at_once(nobody: Caller) -> None:
     ["sh0rt!", "password123", "9081726354", "carl@example.co"],
     ids=["short", "common", "digits", "like the address"],
 )
-def test_it_refuses_a_weak_password(nobody: Caller, password: str) -> None:
+def test_a_weak_password_is_refused(nobody: Caller, password: str) -> None:
     body = error_of(register(nobody, password=password), 400, "invalid")
 
     assert body["fields"].keys() == {"password"}
@@ -73,7 +73,7 @@ def test_it_refuses_a_weak_password(nobody: Caller, password: str) -> None:
     assert not User.objects.exists()
 
 
-def test_it_takes_a_password_of_128_characters_and_no_more(nobody: Caller) -> None:
+def test_a_password_has_at_most_128_characters(nobody: Caller) -> None:
     long = "corr3ct-horse-" * 10
 
     body = error_of(register(nobody, password=long[:129]), 400, "invalid")
@@ -85,7 +85,7 @@ def test_it_takes_a_password_of_128_characters_and_no_more(nobody: Caller) -> No
 
 
 @pytest.mark.parametrize("name", ["", " ", "a b", "carl@example.com", "çarl", "carl\n", "c" * 151])
-def test_it_refuses_a_name_of_other_characters(nobody: Caller, name: str) -> None:
+def test_a_name_of_other_characters_is_refused(nobody: Caller, name: str) -> None:
     body = error_of(register(nobody, username=name), 400, "invalid")
 
     assert body["fields"].keys() == {"username"}
@@ -93,14 +93,14 @@ def test_it_refuses_a_name_of_other_characters(nobody: Caller, name: str) -> Non
 
 
 @pytest.mark.parametrize("email", ["", "carl", "@", "carl@", f"{'c' * 250}@example.com"])
-def test_it_refuses_what_is_no_address(nobody: Caller, email: str) -> None:
+def test_an_invalid_address_is_refused(nobody: Caller, email: str) -> None:
     body = error_of(register(nobody, email=email), 400, "invalid")
 
     assert body["fields"].keys() == {"email"}
     assert not User.objects.exists()
 
 
-def test_of_two_at_once_with_one_name_one_is_refused(nobody: Caller) -> None:
+def test_of_two_registrations_at_once_with_one_name_one_is_refused(nobody: Caller) -> None:
     created, refused = at_once(
         lambda: register(nobody, email="one@example.com"),
         lambda: register(nobody, username="CARL", email="two@example.com"),
@@ -112,7 +112,7 @@ def test_of_two_at_once_with_one_name_one_is_refused(nobody: Caller) -> None:
     assert User.objects.count() == 1
 
 
-def test_it_takes_nothing_but_its_fields(nobody: Caller) -> None:
+def test_an_unknown_field_is_refused(nobody: Caller) -> None:
     body = error_of(register(nobody, is_staff=True), 400, "invalid")
 
     assert body["fields"].keys() == {"is_staff"}

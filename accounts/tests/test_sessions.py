@@ -23,7 +23,7 @@ from testing.races import at_once
 from testing.scripted_ollama import Script, ScriptedOllama
 
 
-def test_it_tells_when_from_where_and_with_what(nobody: Caller) -> None:
+def test_the_list_says_when_from_where_and_with_what_a_session_began(nobody: Caller) -> None:
     create_user("carl")
     url = str(nobody.base_url)
     nobody.headers["User-Agent"] = "Telephone/1"
@@ -43,7 +43,7 @@ def test_it_tells_when_from_where_and_with_what(nobody: Caller) -> None:
         assert this[name].endswith(("Z", "+00:00"))
 
 
-def test_an_id_is_not_a_key(ann: Caller) -> None:
+def test_a_sessions_id_is_not_its_key(ann: Caller) -> None:
     (session,) = ann.get("/auth/sessions/").json()["sessions"]
     key = Session.objects.get().session_key
 
@@ -55,7 +55,7 @@ def test_an_id_is_not_a_key(ann: Caller) -> None:
     error_of(ann.delete(f"/auth/sessions/{key}/"), 404, "not_found")
 
 
-def test_use_is_noted_once_a_minute(ann: Caller) -> None:
+def test_a_sessions_use_is_noted_once_a_minute(ann: Caller) -> None:
     ann = Caller(str(ann.base_url), ann.user, last_seen_at=long_ago(), user_agent="old")
 
     first = ann.get("/auth/sessions/")
@@ -67,7 +67,7 @@ def test_use_is_noted_once_a_minute(ann: Caller) -> None:
     assert timezone.now() - datetime.fromisoformat(seen[0]) < timedelta(seconds=30)
 
 
-def test_it_lists_no_expired_session_and_nobody_elses(ann: Caller, bob: Caller) -> None:
+def test_the_list_has_no_expired_session_and_nobody_elses(ann: Caller, bob: Caller) -> None:
     expired = create_session(ann.user)  # type: ignore[arg-type]
     Session.objects.filter(pk=expired).update(expire_date=timezone.now())
 
@@ -76,7 +76,7 @@ def test_it_lists_no_expired_session_and_nobody_elses(ann: Caller, bob: Caller) 
     assert session["current"]
 
 
-def test_it_ends_one_session_on_its_next_request(ann: Caller) -> None:
+def test_an_ended_session_is_refused_at_its_next_request(ann: Caller) -> None:
     elsewhere = Caller(str(ann.base_url), ann.user)
     ids = {s["current"]: s["id"] for s in ann.get("/auth/sessions/").json()["sessions"]}
 
@@ -89,7 +89,7 @@ def test_it_ends_one_session_on_its_next_request(ann: Caller) -> None:
     error_of(ann.delete(f"/auth/sessions/{ids[False]}/"), 404, "not_found")
 
 
-def test_it_ends_all_others(ann: Caller, bob: Caller) -> None:
+def test_all_other_sessions_are_ended(ann: Caller, bob: Caller) -> None:
     elsewhere = Caller(str(ann.base_url), ann.user)
 
     answer = ann.delete("/auth/sessions/")
@@ -111,11 +111,11 @@ def test_two_that_end_each_other_at_once_leave_nobody_locked_in(ann: Caller) -> 
 
 
 @pytest.mark.parametrize("number", ["1", "9" * 15, "9" * 30, "0"])
-def test_it_does_not_know_other_ids(ann: Caller, number: str) -> None:
+def test_an_unknown_id_is_not_found(ann: Caller, number: str) -> None:
     error_of(ann.delete(f"/auth/sessions/{number}/"), 404, "not_found")
 
 
-def test_it_does_not_end_somebody_elses(ann: Caller, bob: Caller) -> None:
+def test_nobody_ends_somebody_elses_session(ann: Caller, bob: Caller) -> None:
     (theirs,) = bob.get("/auth/sessions/").json()["sessions"]
 
     error_of(ann.delete(f"/auth/sessions/{theirs['id']}/"), 404, "not_found")
@@ -159,7 +159,7 @@ def test_an_answer_is_not_lost_because_the_session_got_another_key_meanwhile(
     assert answer.result().json()["response"] == "Hello"
 
 
-def test_a_session_of_somebody_who_was_deleted_gets_no_new_key(ann: Caller) -> None:
+def test_a_deleted_users_session_gets_no_new_key(ann: Caller) -> None:
     assert ann.user
     session = SessionStore(create_session(ann.user))
     assert session.get("last_seen_at")

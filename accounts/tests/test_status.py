@@ -9,7 +9,7 @@ from testing.people import Caller
 NOBODY = {"message": "User is not logged in", "authenticated": False, "user": None}
 
 
-def test_it_tells_who_is_logged_in(ann: Caller) -> None:
+def test_the_status_names_the_user_who_is_logged_in(ann: Caller) -> None:
     answer = ann.get("/auth/status/")
 
     assert answer.status_code == 200
@@ -25,7 +25,7 @@ def test_it_tells_who_is_logged_in(ann: Caller) -> None:
     }
 
 
-def test_it_tells_that_nobody_is(nobody: Caller) -> None:
+def test_the_status_says_that_nobody_is_logged_in(nobody: Caller) -> None:
     answer = nobody.get("/auth/status/")
 
     assert answer.status_code == 200
@@ -33,7 +33,7 @@ def test_it_tells_that_nobody_is(nobody: Caller) -> None:
 
 
 @pytest.mark.parametrize("change", ["expired", "tampered", "deactivated", "deleted"])
-def test_a_session_that_is_no_more_is_nobodys(ann: Caller, change: str) -> None:
+def test_a_session_that_has_ended_is_nobodys(ann: Caller, change: str) -> None:
     if change == "expired":
         Session.objects.update(expire_date="2020-01-01T00:00:00Z")
     elif change == "tampered":

@@ -29,7 +29,7 @@ def script(ann: Caller) -> Caller:
     return script
 
 
-def test_it_is_shown_once_and_stored_nowhere(ann: Caller) -> None:
+def test_a_token_is_shown_once_and_stored_nowhere(ann: Caller) -> None:
     answer = create(ann)
 
     assert answer.status_code == 201
@@ -42,7 +42,7 @@ def test_it_is_shown_once_and_stored_nowhere(ann: Caller) -> None:
     assert created["token"] not in ann.get("/auth/tokens/").text
 
 
-def test_it_is_listed_with_its_last_use(ann: Caller, bob: Caller) -> None:
+def test_a_token_is_listed_with_its_last_use(ann: Caller, bob: Caller) -> None:
     created = create(ann).json()
     (unused,) = ann.get("/auth/tokens/").json()["tokens"]
     bob.get("/chat/threads/", headers=bearer(created["token"]))
@@ -57,7 +57,9 @@ def test_it_is_listed_with_its_last_use(ann: Caller, bob: Caller) -> None:
     assert bob.get("/auth/tokens/").json() == {"tokens": []}
 
 
-def test_it_opens_every_chat_call_the_status_and_the_usage(script: Caller, ann: Caller) -> None:
+def test_a_token_opens_every_chat_call_the_status_and_the_usage(
+    script: Caller, ann: Caller
+) -> None:
     thread = script.post("/chat/threads/new/", json={}).json()["thread_id"]
     reads = ["threads/", f"threads/{thread}/", f"threads/{thread}/messages/", "models/"]
 
@@ -90,20 +92,20 @@ def test_it_opens_every_chat_call_the_status_and_the_usage(script: Caller, ann: 
         ("DELETE", "/auth/tokens/1/"),
     ],
 )
-def test_it_changes_no_account(script: Caller, method: str, path: str) -> None:
+def test_a_token_cannot_change_an_account(script: Caller, method: str, path: str) -> None:
     body = error_of(script.request(method, path), 403, "forbidden")
 
     assert body["error"] == "A token cannot do this: log in with your password."
     assert User.objects.filter(username="ann", is_active=True).exists()
 
 
-def test_it_stands_before_a_session(script: Caller, bob: Caller) -> None:
+def test_a_token_takes_precedence_over_a_session(script: Caller, bob: Caller) -> None:
     bob.headers.update({"Authorization": script.headers["Authorization"]})
 
     assert bob.get("/auth/status/").json()["user"]["username"] == "ann"
 
 
-def test_it_may_come_from_any_origin_that_may_call(script: Caller) -> None:
+def test_a_token_may_come_from_any_listed_origin(script: Caller) -> None:
     answer = script.get("/chat/threads/", headers={"Origin": "https://app.example.com"})
 
     assert answer.status_code == 200
@@ -111,7 +113,7 @@ def test_it_may_come_from_any_origin_that_may_call(script: Caller) -> None:
 
 
 @pytest.mark.parametrize("end", ["expired", "revoked", "deactivated", "deleted"])
-def test_it_opens_nothing_when_it_has_ended(script: Caller, ann: Caller, end: str) -> None:
+def test_a_token_that_has_ended_opens_nothing(script: Caller, ann: Caller, end: str) -> None:
     token = Token.objects.get()
     if end == "expired":
         Token.objects.update(expires_at=timezone.now())
@@ -126,7 +128,7 @@ def test_it_opens_nothing_when_it_has_ended(script: Caller, ann: Caller, end: st
     error_of(script.get("/chat/threads/"), 401, "not_authenticated")
 
 
-def test_a_tampered_one_opens_nothing(script: Caller, ann: Caller) -> None:
+def test_a_token_that_was_tampered_with_opens_nothing(script: Caller, ann: Caller) -> None:
     scheme, secret = script.headers["Authorization"].split()
     last = "A" if secret[-1] != "A" else "B"
     tampered = [secret[:-1] + last, secret[:-1], secret + "A", secret.upper(), "llama", "é", "_"]
@@ -139,7 +141,7 @@ def test_a_tampered_one_opens_nothing(script: Caller, ann: Caller) -> None:
     assert script.get("/chat/threads/").status_code == 200
 
 
-def test_it_wants_the_password_when_the_login_is_older_than_ten_minutes(ann: Caller) -> None:
+def test_a_new_token_requires_the_password_ten_minutes_after_the_login(ann: Caller) -> None:
     old = Caller(str(ann.base_url), ann.user, password_at=long_ago())
 
     without, wrong = create(old), create(old, password="wrong")
@@ -152,7 +154,7 @@ def test_it_wants_the_password_when_the_login_is_older_than_ten_minutes(ann: Cal
     assert soon_after.status_code == 201  # the password counts as a login
 
 
-def test_nobody_has_more_than_fifty(ann: Caller) -> None:
+def test_nobody_has_more_than_fifty_tokens(ann: Caller) -> None:
     assert ann.user
     for number in range(Token.MAX_PER_USER - 1):
         Token.objects.issue(ann.user, f"{number}", 1)
@@ -163,7 +165,7 @@ def test_nobody_has_more_than_fifty(ann: Caller) -> None:
     error_of(too_many, 400, "invalid")
 
 
-def test_it_is_revoked_by_its_owner_alone(ann: Caller, bob: Caller, script: Caller) -> None:
+def test_only_its_owner_can_revoke_a_token(ann: Caller, bob: Caller, script: Caller) -> None:
     token = Token.objects.get()
 
     error_of(bob.delete(f"/auth/tokens/{token.pk}/"), 404, "not_found")
@@ -173,7 +175,7 @@ def test_it_is_revoked_by_its_owner_alone(ann: Caller, bob: Caller, script: Call
     assert script.get("/chat/threads/").status_code == 200
 
 
-def test_revoked_twice_at_once_it_is_revoked(ann: Caller) -> None:
+def test_a_token_can_be_revoked_twice_at_once(ann: Caller) -> None:
     path = f"/auth/tokens/{create(ann).json()['id']}/"
 
     one, other = at_once(lambda: ann.delete(path), lambda: ann.delete(path))

@@ -19,7 +19,7 @@ def held(ollama: ScriptedOllama) -> None:
 
 
 @pytest.mark.parametrize(("setting", "least", "most"), [("0", 0, 1), ("1", 1, 2)])
-def test_it_is_stopped_so_many_seconds_after_its_last_reader_left(
+def test_a_reply_is_stopped_so_many_seconds_after_its_last_reader_left(
     start_server: StartServer, ollama: ScriptedOllama, setting: str, least: float, most: float
 ) -> None:
     server = start_server(CHAT_ABANDONED_REPLY_SECONDS=setting)
@@ -38,7 +38,7 @@ def test_it_is_stopped_so_many_seconds_after_its_last_reader_left(
         assert wait_for_status(thread, "stopped").content == "one two "
 
 
-def test_it_goes_on_as_long_as_one_reader_stays(
+def test_a_reply_goes_on_as_long_as_one_reader_stays(
     start_server: StartServer, ollama: ScriptedOllama
 ) -> None:
     server = start_server(CHAT_ABANDONED_REPLY_SECONDS="0")
@@ -57,7 +57,9 @@ def test_it_goes_on_as_long_as_one_reader_stays(
         assert reply_of(thread).status == "complete"
 
 
-def test_empty_lets_it_finish(start_server: StartServer, ollama: ScriptedOllama) -> None:
+def test_an_empty_setting_lets_an_abandoned_reply_finish(
+    start_server: StartServer, ollama: ScriptedOllama
+) -> None:
     server = start_server(CHAT_ABANDONED_REPLY_SECONDS="")
     with Caller(server.url, create_user("ann")) as ann:
         thread = ann.thread()

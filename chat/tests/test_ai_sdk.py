@@ -70,7 +70,7 @@ def front_end(
     return FrontEnd(page, site, server, ann)
 
 
-def test_it_sends_messages_and_shows_the_replies(
+def test_the_sdk_sends_messages_and_shows_the_replies(
     front_end: FrontEnd, ann: Caller, ollama: ScriptedOllama
 ) -> None:
     thread = ann.thread()
@@ -91,7 +91,7 @@ def test_it_sends_messages_and_shows_the_replies(
     assert len(ollama.chats) == 2
 
 
-def test_it_shows_what_the_model_thinks(
+def test_the_sdk_shows_what_the_model_thinks(
     front_end: FrontEnd, ann: Caller, ollama: ScriptedOllama
 ) -> None:
     ollama.script = Script(["Yes."], thinking=["Hm", "m."])
@@ -103,7 +103,7 @@ def test_it_shows_what_the_model_thinks(
     expect(front_end.page.locator("article em")).to_have_text("Hmm.")
 
 
-def test_it_stops_a_reply(front_end: FrontEnd, ann: Caller, ollama: ScriptedOllama) -> None:
+def test_the_sdk_stops_a_reply(front_end: FrontEnd, ann: Caller, ollama: ScriptedOllama) -> None:
     ollama.script = Script(["one ", "two ", "three"], hold_after=2)
     thread = ann.thread()
     front_end.open(thread)
@@ -140,7 +140,7 @@ def test_a_reload_in_the_middle_goes_on_with_the_reply(
     assert len(ollama.chats) == 1
 
 
-def test_it_says_why_a_reply_failed_and_keeps_what_was_written(
+def test_the_sdk_says_why_a_reply_failed_and_keeps_what_was_written(
     front_end: FrontEnd, ann: Caller, ollama: ScriptedOllama
 ) -> None:
     front_end.open(ann.thread())
@@ -198,7 +198,9 @@ def test_a_failed_reply_has_its_code_in_the_metadata(ann: Caller, ollama: Script
     assert error == {"type": "error", "errorText": metadata["messageMetadata"]["error"]}
 
 
-def test_it_follows_only_a_reply_that_is_being_written(ann: Caller, ollama: ScriptedOllama) -> None:
+def test_the_sdk_follows_only_a_reply_that_is_being_written(
+    ann: Caller, ollama: ScriptedOllama
+) -> None:
     thread = ann.thread()
     assert ann.get(path_of(thread), headers=AI_SDK).status_code == 204
 

@@ -99,7 +99,7 @@ def test_a_body_that_is_no_object_is_refused(
         ({"message": SECRET, "parent_id": 999_999_999}, "parent_id"),
     ],
 )
-def test_a_message_that_is_none_is_refused(
+def test_an_invalid_message_is_refused(
     ann: Caller, thread: Thread, body: dict[str, Any], field: str
 ) -> None:
     for kind in ("response", "streaming-response"):

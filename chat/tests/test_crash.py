@@ -69,7 +69,7 @@ class TestSigkill:
         assert reply.parent.content == "Hello"
         assert again.content == "On we go."
 
-    def test_who_comes_back_to_read_sees_it_interrupted(
+    def test_a_reader_who_comes_back_sees_the_reply_interrupted(
         self, start_server: StartServer, script: Script
     ) -> None:
         server = start_server()
@@ -111,7 +111,7 @@ class TestAnOrphan:
     @pytest.mark.parametrize(
         ("owner", "seconds"), [(ELSEWHERE, 31), (ALIVE_HERE, 31), (DEAD_HERE, 4)]
     )
-    def test_it_is_interrupted_as_soon_as_its_process_must_be_dead(
+    def test_an_orphan_is_interrupted_as_soon_as_its_process_must_be_dead(
         self, ann: Caller, owner: str, seconds: float
     ) -> None:
         for ask in (
@@ -129,7 +129,9 @@ class TestAnOrphan:
     @pytest.mark.parametrize(
         ("owner", "seconds"), [(ELSEWHERE, 20), (ALIVE_HERE, 20), (DEAD_HERE, 1)]
     )
-    def test_it_is_believed_to_live_before(self, ann: Caller, owner: str, seconds: float) -> None:
+    def test_an_orphan_is_believed_to_live_before(
+        self, ann: Caller, owner: str, seconds: float
+    ) -> None:
         thread = ann.thread()
         orphan(thread, owner, seconds)
 
@@ -137,7 +139,7 @@ class TestAnOrphan:
         answer = ann.say(thread)
         assert (answer.status_code, answer.json()["code"]) == (409, "reply_in_progress")
 
-    def test_who_waits_for_it_is_told(self, ann: Caller) -> None:
+    def test_a_follower_of_an_orphan_is_told(self, ann: Caller) -> None:
         thread = ann.thread()
         orphan(thread, DEAD_HERE, 2)
 
@@ -214,7 +216,7 @@ class TestSigterm:
         reply = reply_of(thread)
         assert (reply.status, reply.content) == ("interrupted", HALF)
 
-    def test_who_follows_another_process_is_sent_to_another_process(
+    def test_a_follower_of_another_processs_reply_is_sent_elsewhere(
         self, start_server: StartServer, ollama: ScriptedOllama, script: Script
     ) -> None:
         """The reply goes on there, so the stream must not say that it has ended."""

@@ -7,7 +7,7 @@ from testing.scripted_ollama import Script, ScriptedOllama
 from testing.streams import SSE, events_of
 
 
-def test_it_deletes_a_thread_with_its_messages(ann: Caller) -> None:
+def test_a_thread_is_deleted_with_its_messages(ann: Caller) -> None:
     kept, deleted = ann.thread(), ann.thread()
     ann.say(kept)
     ann.say(deleted)
@@ -29,14 +29,14 @@ def test_what_was_used_stays_counted(ann: Caller) -> None:
     assert Usage.objects.get().replies == 1
 
 
-def test_it_deletes_nothing_twice(ann: Caller) -> None:
+def test_a_deleted_thread_is_not_found(ann: Caller) -> None:
     thread = ann.thread()
     ann.delete(f"/chat/threads/{thread.pk}/delete/")
 
     error_of(ann.delete(f"/chat/threads/{thread.pk}/delete/"), 404, "not_found")
 
 
-def test_it_refuses_someone_elses_thread(ann: Caller, bob: Caller) -> None:
+def test_nobody_deletes_somebody_elses_thread(ann: Caller, bob: Caller) -> None:
     thread = ann.thread()
 
     error_of(bob.delete(f"/chat/threads/{thread.pk}/delete/"), 404, "not_found")
@@ -44,7 +44,7 @@ def test_it_refuses_someone_elses_thread(ann: Caller, bob: Caller) -> None:
     assert Thread.objects.filter(pk=thread.pk).exists()
 
 
-def test_all_of_ones_threads_can_go_at_once(ann: Caller, bob: Caller) -> None:
+def test_all_of_a_users_threads_are_deleted_at_once(ann: Caller, bob: Caller) -> None:
     theirs = bob.thread()
     for _ in range(3):
         ann.say(ann.thread())
@@ -59,7 +59,7 @@ def test_all_of_ones_threads_can_go_at_once(ann: Caller, bob: Caller) -> None:
     }
 
 
-def test_it_ends_the_threads_running_reply(ann: Caller, ollama: ScriptedOllama) -> None:
+def test_a_deletion_ends_the_threads_running_reply(ann: Caller, ollama: ScriptedOllama) -> None:
     thread = ann.thread()
     ollama.script = Script(["One ", "two"], hold_after=1)
 

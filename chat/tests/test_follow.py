@@ -52,7 +52,7 @@ def test_a_killed_reader_costs_the_reply_nothing(ann: Caller, ollama: ScriptedOl
     assert wait_for_status(thread, "complete").content == TEXT
 
 
-def test_it_replays_the_last_reply_from_any_character(ann: Caller) -> None:
+def test_the_last_reply_is_replayed_from_any_character(ann: Caller) -> None:
     thread = ann.thread()
     ann.say(thread, "first")
     ann.say(thread, "second")
@@ -99,7 +99,9 @@ def test_after_a_failure_the_answer_before_it_does_not_come_again(
     assert (answer.status_code, answer.content) == (204, b"")
 
 
-def test_who_had_the_end_of_one_reply_gets_the_next_from_its_beginning(ann: Caller) -> None:
+def test_a_reader_who_had_the_end_of_one_reply_gets_the_next_from_its_beginning(
+    ann: Caller,
+) -> None:
     thread = ann.thread()
     *_, end = events_of(ann.say(thread, "first", headers=SSE).text)
     ann.say(thread, "second")
@@ -127,7 +129,7 @@ async def test_a_failure_that_left_no_row_names_its_reply_all_the_same() -> None
 @pytest.mark.parametrize(
     "last_event_id", ["x", "-1", "1.5", "²", "9" * 16, "0:end:x", "0:end:", ":end:1"]
 )
-def test_it_refuses_an_event_id_that_is_none_of_its_own(ann: Caller, last_event_id: str) -> None:
+def test_an_event_id_of_another_form_is_refused(ann: Caller, last_event_id: str) -> None:
     thread = ann.thread()
     ann.say(thread)
 
@@ -138,7 +140,7 @@ def test_it_refuses_an_event_id_that_is_none_of_its_own(ann: Caller, last_event_
 
 
 @pytest.mark.parametrize("offset", ["-1", "x", str(2**53)])
-def test_it_refuses_an_offset_that_is_none(ann: Caller, offset: str) -> None:
+def test_an_invalid_offset_is_refused(ann: Caller, offset: str) -> None:
     answer = ann.get(path_of(ann.thread()), params={"offset": offset})
 
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid")
@@ -154,7 +156,7 @@ def test_nobody_follows_somebody_elses_reply(ann: Caller, bob: Caller) -> None:
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
 
 
-def test_who_comes_late_misses_nothing_and_gets_nothing_twice(
+def test_a_reader_who_comes_late_misses_nothing_and_gets_nothing_twice(
     ann: Caller, ollama: ScriptedOllama
 ) -> None:
     ollama.script = Script(WORDS, hold_after=10)

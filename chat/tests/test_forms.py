@@ -22,7 +22,7 @@ AWKWARD = ["one\n\n", "data: two\r\n", "event: end\u2028\u0085", "\U0001f999", '
 @pytest.mark.parametrize(
     "accept", [None, "*/*", "text/plain", "application/json, text/plain, */*", "application/json"]
 )
-def test_it_is_plain_text_unless_something_else_is_asked_for(
+def test_a_reply_is_plain_text_unless_something_else_is_accepted(
     ann: Caller, accept: str | None
 ) -> None:
     thread = ann.thread()

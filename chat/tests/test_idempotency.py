@@ -88,7 +88,7 @@ def test_another_message_or_thread_under_the_same_key_is_refused(
     assert len(ollama.chats) == 1
 
 
-def test_a_key_is_one_users_own(ann: Caller, bob: Caller, ollama: ScriptedOllama) -> None:
+def test_two_users_may_use_the_same_key(ann: Caller, bob: Caller, ollama: ScriptedOllama) -> None:
     ann.say(ann.thread(), headers=KEY)
 
     assert bob.say(bob.thread(), "Hi", headers=KEY).text == "You said: Hi"
@@ -137,7 +137,7 @@ def test_repeats_of_the_same_moment_are_not_counted_either(
         assert {answer.headers["Reply-Id"] for answer in answers} == {str(reply_of(thread).pk)}
 
 
-def test_a_key_is_no_hindrance_while_the_cache_is_away(start_server: StartServer) -> None:
+def test_a_send_with_a_key_does_not_need_the_cache(start_server: StartServer) -> None:
     server = start_server(CACHE_LOCATION=f"127.0.0.1:{free_port()}")
     with Caller(server.url, create_user("ann")) as ann:
         began = time.monotonic()
@@ -147,7 +147,7 @@ def test_a_key_is_no_hindrance_while_the_cache_is_away(start_server: StartServer
         assert time.monotonic() - began < 5
 
 
-def test_twice_at_the_same_moment_is_once(ann: Caller, ollama: ScriptedOllama) -> None:
+def test_the_same_key_at_the_same_moment_is_one_reply(ann: Caller, ollama: ScriptedOllama) -> None:
     with tabs(ann, 8) as callers:
         for _ in range(5):
             thread = ann.thread()
@@ -161,7 +161,7 @@ def test_twice_at_the_same_moment_is_once(ann: Caller, ollama: ScriptedOllama) -
             assert len(ollama.chats) == 1
 
 
-def test_two_messages_at_the_same_moment_are_one_and_a_refusal(
+def test_of_two_messages_at_the_same_moment_one_is_refused(
     ann: Caller, ollama: ScriptedOllama
 ) -> None:
     ollama.script = Script(["Hm"], first_token_after=0.2)
@@ -176,7 +176,7 @@ def test_two_messages_at_the_same_moment_are_one_and_a_refusal(
     assert thread.messages.count() == 2
 
 
-def test_after_a_crash_too_one_of_many_at_the_same_moment_wins(
+def test_of_many_messages_at_the_same_moment_one_wins_after_a_crash_too(
     ann: Caller, ollama: ScriptedOllama
 ) -> None:
     ollama.script = Script(["Yes"], hold_after=0)

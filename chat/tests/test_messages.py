@@ -25,7 +25,7 @@ def page(
     return [message["id"] for message in answer.json()["messages"]], answer.json()["next"]
 
 
-def test_it_tells_both_sides_of_a_conversation(ann: Caller) -> None:
+def test_the_list_has_both_sides_of_a_conversation(ann: Caller) -> None:
     thread = ann.thread()
     ann.say(thread, "Hello")
 
@@ -80,7 +80,7 @@ def test_nothing_is_skipped_or_doubled_while_messages_come(ann: Caller) -> None:
     assert cursor is None
 
 
-def test_it_gives_two_hundred_without_a_limit(ann: Caller) -> None:
+def test_a_page_has_two_hundred_messages_without_a_limit(ann: Caller) -> None:
     thread = ann.thread()
     ids = messages_of(thread, 201)
 
@@ -94,7 +94,7 @@ def test_an_empty_thread_has_none(ann: Caller) -> None:
     assert ann.get(url(ann.thread())).json() == {"messages": [], "next": None}
 
 
-def test_it_refuses_a_cursor_of_another_thread(ann: Caller) -> None:
+def test_a_cursor_of_another_thread_is_refused(ann: Caller) -> None:
     one, other = ann.thread(), ann.thread()
     messages_of(one, 2)
     messages_of(other, 2)
@@ -104,13 +104,13 @@ def test_it_refuses_a_cursor_of_another_thread(ann: Caller) -> None:
 
 
 @pytest.mark.parametrize("limit", ["0", "201"])
-def test_it_refuses_a_limit_out_of_its_bounds(ann: Caller, limit: str) -> None:
+def test_a_limit_out_of_its_bounds_is_refused(ann: Caller, limit: str) -> None:
     body = error_of(ann.get(url(ann.thread()), params={"limit": limit}), 400, "invalid")
 
     assert "limit" in body["fields"]
 
 
-def test_it_refuses_someone_elses_thread(ann: Caller, bob: Caller) -> None:
+def test_nobody_lists_the_messages_of_somebody_elses_thread(ann: Caller, bob: Caller) -> None:
     thread = ann.thread()
     messages_of(thread, 1)
 

@@ -29,7 +29,7 @@ def names(caller: Caller) -> list[str]:
     return [model["name"] for model in caller.get(URL).json()["models"]]
 
 
-def test_it_lists_what_ollama_has(ann: Caller, cache: BaseCache) -> None:
+def test_the_list_has_ollamas_models(ann: Caller, cache: BaseCache) -> None:
     answer = ann.get(URL)
 
     assert answer.status_code == 200
@@ -80,7 +80,7 @@ def test_a_model_pulled_meanwhile_can_be_chosen_at_once(
     assert answer.status_code == 201
 
 
-def test_it_says_when_ollama_is_down(start_server: StartServer, ann: Caller) -> None:
+def test_an_ollama_that_is_down_is_named(start_server: StartServer, ann: Caller) -> None:
     server = start_server(OLLAMA_HOST="http://127.0.0.1:1", CACHE_LOCATION="")
 
     with Caller(server.url, ann.user) as ann:
@@ -88,5 +88,5 @@ def test_it_says_when_ollama_is_down(start_server: StartServer, ann: Caller) -> 
         error_of(ann.post("/chat/threads/new/", json={"model": "tiny"}), 503, "model_unavailable")
 
 
-def test_it_needs_a_login(nobody: Caller) -> None:
+def test_the_list_requires_a_login(nobody: Caller) -> None:
     error_of(nobody.get(URL), 401, "not_authenticated")

@@ -22,7 +22,7 @@ def allow(caller: Caller, tokens: int | None) -> None:
     caller.user.save()
 
 
-def test_over_it_nothing_is_sent_or_stored(ann: Caller, ollama: ScriptedOllama) -> None:
+def test_over_the_allowance_nothing_is_sent_or_stored(ann: Caller, ollama: ScriptedOllama) -> None:
     ollama.script = Script(["Yes"], prompt_tokens=60, completion_tokens=40)
     allow(ann, 100)
     thread = ann.thread()
@@ -38,7 +38,7 @@ def test_over_it_nothing_is_sent_or_stored(ann: Caller, ollama: ScriptedOllama) 
     error_of(ann.post(f"/chat/response/{thread.pk}/", json={"message": "x"}), 429, "quota_exceeded")
 
 
-def test_under_it_one_may_go_on(ann: Caller, ollama: ScriptedOllama) -> None:
+def test_under_the_allowance_messages_are_answered(ann: Caller, ollama: ScriptedOllama) -> None:
     ollama.script = Script(["Yes"], prompt_tokens=60, completion_tokens=39)
     allow(ann, 100)
     thread = ann.thread()
@@ -46,7 +46,7 @@ def test_under_it_one_may_go_on(ann: Caller, ollama: ScriptedOllama) -> None:
     assert [ann.say(thread).status_code for _ in range(2)] == [200, 200]
 
 
-def test_replies_that_are_written_at_once_do_not_escape_it(
+def test_replies_written_at_once_do_not_exceed_the_allowance(
     ann: Caller, ollama: ScriptedOllama
 ) -> None:
     ollama.script = Script(["Yes"], hold_after=0)

@@ -12,7 +12,7 @@ def url(thread: Thread) -> str:
     return f"/chat/response/{thread.pk}/"
 
 
-def test_it_answers_with_the_whole_reply(ann: Caller) -> None:
+def test_the_answer_is_the_whole_reply(ann: Caller) -> None:
     thread = ann.thread()
 
     answer = ann.post(url(thread), json={"message": "Hello"})
@@ -59,7 +59,7 @@ def test_a_model_that_fails_later_leaves_what_it_wrote(ann: Caller, ollama: Scri
     assert (reply.content, reply.status) == ("Half an ", "failed")
 
 
-def test_a_model_that_ollama_has_not_is_named_with_the_command_that_gets_it(ann: Caller) -> None:
+def test_a_model_that_ollama_lacks_is_named_with_the_command_that_pulls_it(ann: Caller) -> None:
     body = error_of(
         ann.post(url(ann.thread(model="mistral")), json={"message": "Hello"}), 503, "model_missing"
     )
@@ -68,7 +68,9 @@ def test_a_model_that_ollama_has_not_is_named_with_the_command_that_gets_it(ann:
     assert not Message.objects.exists()
 
 
-def test_it_refuses_someone_elses_thread(ann: Caller, bob: Caller, ollama: ScriptedOllama) -> None:
+def test_nobody_sends_to_somebody_elses_thread(
+    ann: Caller, bob: Caller, ollama: ScriptedOllama
+) -> None:
     error_of(bob.post(url(ann.thread()), json={"message": "Hello"}), 404, "not_found")
 
     assert not ollama.chats

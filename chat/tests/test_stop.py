@@ -26,7 +26,7 @@ def stop(caller: Caller, thread: Thread) -> str:
 
 
 @pytest.mark.parametrize("written", [0, 2], ids=["before the first token", "in the middle"])
-def test_it_ends_the_request_to_the_model_within_a_second(
+def test_a_stop_ends_the_request_to_the_model_within_a_second(
     ann: Caller, ollama: ScriptedOllama, written: int
 ) -> None:
     ollama.script = Script(WORDS, hold_after=written)
@@ -48,9 +48,7 @@ def test_it_ends_the_request_to_the_model_within_a_second(
     assert (reply.status, reply.content) == ("stopped", "".join(WORDS[:written]))
 
 
-def test_a_plain_text_ends_properly_where_it_was_stopped(
-    ann: Caller, ollama: ScriptedOllama
-) -> None:
+def test_a_stopped_plain_text_ends_properly(ann: Caller, ollama: ScriptedOllama) -> None:
     ollama.script = Script(WORDS, hold_after=2)
     thread = ann.thread()
 
@@ -97,7 +95,7 @@ def test_nobody_stops_somebody_elses_reply(
         assert text_of(events_of(reading.to_the_end())) == "".join(WORDS)
 
 
-def test_it_leaves_the_other_threads_alone(ann: Caller, ollama: ScriptedOllama) -> None:
+def test_a_stop_leaves_the_other_threads_alone(ann: Caller, ollama: ScriptedOllama) -> None:
     ollama.script = Script(WORDS, hold_after=2)
     stopped, other = ann.thread(), ann.thread()
 
@@ -151,7 +149,7 @@ def test_whatever_ends_the_user_or_the_thread_stops_the_reply(
         assert not Message.objects.exists()
 
 
-def test_whoever_waits_for_the_whole_reply_of_a_deleted_thread_waits_no_longer(
+def test_the_deletion_of_a_thread_answers_who_waits_for_its_whole_reply(
     ann: Caller, ollama: ScriptedOllama
 ) -> None:
     ollama.script = Script(WORDS, hold_after=2)

@@ -4,7 +4,7 @@ from chat.models import Message
 from testing.people import Caller
 
 
-def test_it_streams_the_answer_as_text_and_keeps_both_messages(ann: Caller) -> None:
+def test_a_reply_is_streamed_as_text_and_both_messages_are_kept(ann: Caller) -> None:
     thread = ann.thread()
 
     answer = ann.say(thread, "Hello")

@@ -24,7 +24,7 @@ def test_server_sent_events_tell_thoughts_by_an_event_of_their_own(
     assert types.index("thinking") < types.index("delta")
 
 
-def test_json_lines_do_too(ann: Caller, ollama: ScriptedOllama) -> None:
+def test_json_lines_tell_thoughts_apart_too(ann: Caller, ollama: ScriptedOllama) -> None:
     ollama.script = SCRIPT
 
     text = ann.say(ann.thread(model="thinker"), headers=NDJSON).text
@@ -40,7 +40,9 @@ def test_plain_text_has_no_thoughts(ann: Caller, ollama: ScriptedOllama) -> None
     assert ann.say(ann.thread(model="thinker")).text == "Yes."
 
 
-def test_the_message_tells_them_apart_from_its_content(ann: Caller, ollama: ScriptedOllama) -> None:
+def test_a_message_has_its_thoughts_apart_from_its_content(
+    ann: Caller, ollama: ScriptedOllama
+) -> None:
     ollama.script = SCRIPT
     thread = ann.thread(model="thinker")
 
@@ -52,7 +54,7 @@ def test_the_message_tells_them_apart_from_its_content(ann: Caller, ollama: Scri
     assert (stored.content, stored.thinking) == ("Yes.", "Let me see")
 
 
-def test_they_are_not_sent_to_the_model_again(ann: Caller, ollama: ScriptedOllama) -> None:
+def test_thoughts_are_not_sent_to_the_model_again(ann: Caller, ollama: ScriptedOllama) -> None:
     ollama.script = SCRIPT
     thread = ann.thread(model="thinker")
     ann.say(thread, "Sure?")

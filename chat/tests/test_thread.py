@@ -14,7 +14,7 @@ def url(thread: Thread) -> str:
     return f"/chat/threads/{thread.pk}/"
 
 
-def test_it_tells_what_is_set(ann: Caller) -> None:
+def test_a_thread_is_read_with_its_settings(ann: Caller) -> None:
     thread = ann.thread(title="Mine", system_prompt="Rhyme.", options={"seed": 7})
 
     answer = ann.get(url(thread))
@@ -42,7 +42,7 @@ def test_it_tells_what_is_set(ann: Caller) -> None:
         ({}, {}),
     ],
 )
-def test_it_changes_what_is_named_and_nothing_else(
+def test_only_the_fields_that_are_named_are_changed(
     ann: Caller, changes: dict[str, Any], stored: dict[str, Any]
 ) -> None:
     thread = ann.thread(title="Old", model="thinker", system_prompt="Rhyme.", options={"seed": 7})
@@ -65,7 +65,7 @@ def test_the_next_reply_is_by_the_new_model(ann: Caller, ollama: ScriptedOllama)
     assert [chat.body["model"] for chat in ollama.chats] == ["llama3.2", "tiny"]
 
 
-def test_it_refuses_a_model_that_ollama_does_not_have(ann: Caller) -> None:
+def test_a_model_that_ollama_lacks_is_refused(ann: Caller) -> None:
     thread = ann.thread()
 
     body = error_of(ann.patch(url(thread), json={"model": "gpt-5", "title": "x"}), 400, "invalid")
@@ -75,7 +75,7 @@ def test_it_refuses_a_model_that_ollama_does_not_have(ann: Caller) -> None:
     assert (thread.model, thread.title) == ("llama3.2", "")
 
 
-def test_it_refuses_unknown_fields(ann: Caller) -> None:
+def test_an_unknown_field_is_refused(ann: Caller) -> None:
     thread = ann.thread()
 
     body = error_of(ann.patch(url(thread), json={"user_id": 1, "title": "x"}), 400, "invalid")
@@ -85,7 +85,7 @@ def test_it_refuses_unknown_fields(ann: Caller) -> None:
     assert thread.title == ""
 
 
-def test_it_refuses_someone_elses_thread(ann: Caller, bob: Caller) -> None:
+def test_nobody_reads_or_changes_somebody_elses_thread(ann: Caller, bob: Caller) -> None:
     thread = ann.thread(title="Mine")
 
     error_of(bob.get(url(thread)), 404, "not_found")
@@ -94,7 +94,7 @@ def test_it_refuses_someone_elses_thread(ann: Caller, bob: Caller) -> None:
     assert thread.title == "Mine"
 
 
-def test_nobody_knows_whether_a_thread_exists(ann: Caller, bob: Caller) -> None:
+def test_somebody_elses_thread_looks_like_one_that_does_not_exist(ann: Caller, bob: Caller) -> None:
     theirs = bob.get(url(ann.thread()))
     nowhere = bob.get("/chat/threads/999999999/")
 

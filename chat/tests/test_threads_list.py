@@ -33,7 +33,7 @@ def page(caller: Caller, limit: int, cursor: str | None = "") -> tuple[list[int]
     return [thread["id"] for thread in answer.json()["threads"]], answer.json()["next"]
 
 
-def test_it_lists_the_users_own_threads_newest_activity_first(ann: Caller, bob: Caller) -> None:
+def test_the_list_has_the_users_own_threads_newest_activity_first(ann: Caller, bob: Caller) -> None:
     threads_of(bob, 2)
     ids = threads_of(ann, 3)
 
@@ -59,7 +59,7 @@ def test_a_message_moves_its_thread_to_the_front(ann: Caller) -> None:
     assert page(ann, 50)[0] == [ids[2], ids[0], ids[1]]
 
 
-def test_it_gives_fifty_without_a_limit(ann: Caller) -> None:
+def test_a_page_has_fifty_threads_without_a_limit(ann: Caller) -> None:
     threads_of(ann, 51)
 
     body = ann.get(URL).json()
@@ -172,11 +172,11 @@ def test_this_test_signs_cursors_as_the_server_does(ann: Caller) -> None:
 
 
 @pytest.mark.parametrize("limit", ["0", "201", "-1", "many", "1.5", "", "9" * 5000])
-def test_it_refuses_a_limit_out_of_its_bounds(ann: Caller, limit: str) -> None:
+def test_a_limit_out_of_its_bounds_is_refused(ann: Caller, limit: str) -> None:
     body = error_of(ann.get(URL, params={"limit": limit}), 400, "invalid")
 
     assert "limit" in body["fields"]
 
 
-def test_it_needs_a_login(nobody: Caller) -> None:
+def test_the_list_requires_a_login(nobody: Caller) -> None:
     error_of(nobody.get(URL), 401, "not_authenticated")

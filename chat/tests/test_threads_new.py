@@ -24,7 +24,7 @@ OPTIONS = {
 }
 
 
-def test_it_begins_a_thread_with_the_servers_defaults(ann: Caller) -> None:
+def test_a_new_thread_has_the_servers_defaults(ann: Caller) -> None:
     answer = ann.post(URL)
 
     assert answer.status_code == 201
@@ -47,7 +47,7 @@ def test_an_empty_object_is_as_good_as_no_body(ann: Caller) -> None:
     assert ann.post(URL, json={}).status_code == 201
 
 
-def test_it_stores_what_it_is_told(ann: Caller) -> None:
+def test_a_new_thread_has_the_fields_it_is_given(ann: Caller) -> None:
     wanted = {"title": "Mine", "model": "tiny", "system_prompt": "Rhyme.", "options": OPTIONS}
 
     answer = ann.post(URL, json=wanted)
@@ -57,7 +57,9 @@ def test_it_stores_what_it_is_told(ann: Caller) -> None:
     assert {name: thread[name] for name in wanted} == wanted
 
 
-def test_its_options_and_system_prompt_reach_the_model(ann: Caller, ollama: ScriptedOllama) -> None:
+def test_a_threads_options_and_system_prompt_reach_the_model(
+    ann: Caller, ollama: ScriptedOllama
+) -> None:
     ann.post(URL, json={"system_prompt": "Rhyme.", "options": OPTIONS})
 
     ann.say(Thread.objects.get(), "Hello")
@@ -78,7 +80,7 @@ def test_an_empty_system_prompt_means_none_at_all(ann: Caller, ollama: ScriptedO
     assert ollama.chats[0].messages == [{"role": "user", "content": "Hello"}]
 
 
-def test_without_one_the_servers_own_system_prompt_is_sent(
+def test_the_servers_system_prompt_is_sent_where_a_thread_has_none(
     ann: Caller, ollama: ScriptedOllama
 ) -> None:
     ann.say(ann.thread(), "Hello")
@@ -88,7 +90,7 @@ def test_without_one_the_servers_own_system_prompt_is_sent(
     assert "Llama Chat" in system["content"]
 
 
-def test_it_refuses_a_model_that_ollama_does_not_have_with_those_it_has(ann: Caller) -> None:
+def test_a_model_that_ollama_lacks_is_refused_with_those_it_has(ann: Caller) -> None:
     body = error_of(ann.post(URL, json={"model": "gpt-5"}), 400, "invalid")
 
     (problem,) = body["fields"]["model"]
@@ -130,7 +132,7 @@ def test_it_refuses_a_model_that_ollama_does_not_have_with_those_it_has(ann: Cal
         ("temperature", 10**400),
     ],
 )
-def test_it_refuses_an_option_out_of_its_bounds(ann: Caller, option: str, value: Any) -> None:
+def test_an_option_out_of_its_bounds_is_refused(ann: Caller, option: str, value: Any) -> None:
     body = error_of(ann.post(URL, json={"options": {option: value}}), 400, "invalid")
 
     assert all(name.startswith(f"options.{option}") for name in body["fields"])
@@ -156,13 +158,13 @@ def test_it_refuses_an_option_out_of_its_bounds(ann: Caller, option: str, value:
         ("user", 1),
     ],
 )
-def test_it_refuses_a_field_that_is_wrong(ann: Caller, field: str, value: Any) -> None:
+def test_a_wrong_field_is_refused(ann: Caller, field: str, value: Any) -> None:
     body = error_of(ann.post(URL, json={field: value}), 400, "invalid")
 
     assert field in body["fields"]
     assert not Thread.objects.exists()
 
 
-def test_it_needs_a_login(nobody: Caller) -> None:
+def test_a_new_thread_requires_a_login(nobody: Caller) -> None:
     error_of(nobody.post(URL, json={}), 401, "not_authenticated")
     assert not Thread.objects.exists()

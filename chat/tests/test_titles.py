@@ -213,7 +213,7 @@ def test_what_models_put_around_a_title_is_left_out(answer: str, title: str) -> 
         "How <think> Tags Work",
     ],
 )
-def test_what_only_looks_like_it_stays(title: str) -> None:
+def test_a_title_that_only_looks_like_an_introduction_stays(title: str) -> None:
     assert titles.clean_title(title) == title
 
 

@@ -16,7 +16,7 @@ def url(thread: Thread) -> str:
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH"])
 @pytest.mark.parametrize("title", ["New", "x" * 200, "größer 🎉"])
-def test_it_gives_a_thread_a_title(ann: Caller, method: str, title: str) -> None:
+def test_a_thread_is_given_a_title(ann: Caller, method: str, title: str) -> None:
     thread = ann.thread(title="Old")
 
     answer = ann.request(method, url(thread), json={"title": title})
@@ -27,7 +27,7 @@ def test_it_gives_a_thread_a_title(ann: Caller, method: str, title: str) -> None
     assert (thread.title, thread.title_is_given) == (title, True)
 
 
-def test_it_leaves_the_threads_place_in_the_list(ann: Caller) -> None:
+def test_a_new_title_leaves_the_threads_place_in_the_list(ann: Caller) -> None:
     thread = ann.thread()
 
     ann.put(url(thread), json={"title": "New"})
@@ -36,7 +36,7 @@ def test_it_leaves_the_threads_place_in_the_list(ann: Caller) -> None:
 
 
 @pytest.mark.parametrize("title", ["", " \t\n", "x" * 201, None, 5, ["x"], "a\0b"])
-def test_it_refuses_what_is_no_title(ann: Caller, title: Any) -> None:
+def test_an_invalid_title_is_refused(ann: Caller, title: Any) -> None:
     thread = ann.thread(title="Old")
 
     body = error_of(ann.put(url(thread), json={"title": title}), 400, "invalid")
@@ -46,7 +46,7 @@ def test_it_refuses_what_is_no_title(ann: Caller, title: Any) -> None:
     assert thread.title == "Old"
 
 
-def test_it_refuses_someone_elses_thread(ann: Caller, bob: Caller) -> None:
+def test_nobody_gives_somebody_elses_thread_a_title(ann: Caller, bob: Caller) -> None:
     thread = ann.thread(title="Mine")
 
     error_of(bob.put(url(thread), json={"title": "Bob's"}), 404, "not_found")
@@ -67,7 +67,7 @@ def test_it_refuses_someone_elses_thread(ann: Caller, bob: Caller) -> None:
         ("x" * 100, "x" * 59 + "…"),
     ],
 )
-def test_a_thread_is_called_by_the_first_words_of_its_first_message(
+def test_a_thread_is_titled_by_the_first_words_of_its_first_message(
     ann: Caller, ollama: ScriptedOllama, message: str, title: str
 ) -> None:
     thread = ann.thread()

@@ -37,7 +37,9 @@ def test_somebody_who_said_nothing_has_used_nothing(ann: Caller) -> None:
     }
 
 
-def test_it_sums_up_ollamas_own_records(ann: Caller, bob: Caller, ollama: ScriptedOllama) -> None:
+def test_usage_is_the_sum_of_ollamas_own_records(
+    ann: Caller, bob: Caller, ollama: ScriptedOllama
+) -> None:
     ollama.scripts += [
         Script(["a"], prompt_tokens=30, completion_tokens=5),
         Script(["b"], prompt_tokens=40, completion_tokens=6),
@@ -92,7 +94,7 @@ def test_a_model_that_failed_at_once_costs_nothing(ann: Caller, ollama: Scripted
     assert ann.get(URL).json()["total"]["replies"] == 0
 
 
-def test_it_tells_the_last_thirty_days(ann: Caller) -> None:
+def test_usage_is_that_of_the_last_thirty_days(ann: Caller) -> None:
     for days_ago in (0, 29, 30):
         use(ann, days_ago)
 
@@ -100,7 +102,7 @@ def test_it_tells_the_last_thirty_days(ann: Caller) -> None:
 
 
 @pytest.mark.parametrize(("days", "replies"), [(1, 1), (2, 2), (366, 3)])
-def test_it_tells_as_many_days_as_it_is_asked_for(ann: Caller, days: int, replies: int) -> None:
+def test_usage_is_that_of_as_many_days_as_asked_for(ann: Caller, days: int, replies: int) -> None:
     for days_ago in (0, 1, 100):
         use(ann, days_ago)
 
@@ -112,11 +114,11 @@ def test_it_tells_as_many_days_as_it_is_asked_for(ann: Caller, days: int, replie
 
 
 @pytest.mark.parametrize("days", ["0", "367", "-1", "all", "9" * 5000])
-def test_it_refuses_other_numbers_of_days(ann: Caller, days: str) -> None:
+def test_other_numbers_of_days_are_refused(ann: Caller, days: str) -> None:
     body = error_of(ann.get(URL, params={"days": days}), 400, "invalid")
 
     assert "days" in body["fields"]
 
 
-def test_it_needs_a_login(nobody: Caller) -> None:
+def test_usage_requires_a_login(nobody: Caller) -> None:
     error_of(nobody.get(URL), 401, "not_authenticated")

@@ -27,7 +27,9 @@ from testing.processes import StartServer
         ("::1", "::1", "::/64"),
     ],
 )
-def test_every_shape_has_its_key(text: str, address: str, network: str) -> None:
+def test_every_form_of_an_address_is_counted_by_its_network(
+    text: str, address: str, network: str
+) -> None:
     request = RequestFactory().get("/", REMOTE_ADDR=text)
 
     assert client_address(request) == address
@@ -37,14 +39,14 @@ def test_every_shape_has_its_key(text: str, address: str, network: str) -> None:
 @pytest.mark.parametrize(
     "text", ["", "unknown", "_hidden", "203.0.113", "203.0.113.700", "[::1", "1:2", "é", "a, b"]
 )
-def test_nonsense_has_none(text: str) -> None:
+def test_an_address_that_is_none_is_an_error(text: str) -> None:
     request = RequestFactory().get("/", REMOTE_ADDR=text)
 
     with pytest.raises(ApiError, match="X-Forwarded-For"):
         client_network(request)
 
 
-def test_nonsense_from_the_proxy_is_a_clear_error(nobody: Caller) -> None:
+def test_a_proxys_invalid_address_is_a_clear_error(nobody: Caller) -> None:
     create_user("staff", is_staff=True)
     nobody.headers["X-Forwarded-For"] = "unknown"
     body = {"username": "staff", "password": PASSWORD}
@@ -61,7 +63,7 @@ def test_nonsense_from_the_proxy_is_a_clear_error(nobody: Caller) -> None:
         assert "X-Forwarded-For" in error_of(answer, 400, "invalid")["error"]
 
 
-def test_somebody_who_is_logged_in_needs_none(ann: Caller) -> None:
+def test_a_user_who_is_logged_in_needs_no_valid_address(ann: Caller) -> None:
     ann.headers["X-Forwarded-For"] = "unknown"
 
     assert ann.get("/chat/threads/").status_code == 200
@@ -70,7 +72,7 @@ def test_somebody_who_is_logged_in_needs_none(ann: Caller) -> None:
 @pytest.mark.parametrize(
     ("named", "address"), [("127.0.0.1", "203.0.113.7"), ("192.0.2.1", "127.0.0.1")]
 )
-def test_only_a_proxy_that_is_named_is_believed(
+def test_only_a_proxy_that_the_settings_name_is_believed(
     start_server: StartServer, named: str, address: str
 ) -> None:
     server = start_server(FORWARDED_ALLOW_IPS=named)

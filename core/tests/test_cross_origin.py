@@ -39,7 +39,7 @@ def test_first_a_listed_origin_is_allowed(ann: Caller) -> None:
         ("x", False),
     ],
 )
-def test_second_the_browsers_own_word_counts(
+def test_second_what_the_browser_says_counts(
     server: Server, ann: Caller, site: str, is_allowed: bool
 ) -> None:
     for origin in ({}, {"Origin": STRANGER}, {"Origin": server.url}, {"Origin": "null"}):
@@ -81,13 +81,13 @@ def test_a_forged_host_is_not_believed(ann: Caller) -> None:
 
 
 @pytest.mark.parametrize(("method", "status"), [("GET", 200), ("HEAD", 405), ("OPTIONS", 405)])
-def test_reading_is_not_asked_about(ann: Caller, method: str, status: int) -> None:
+def test_reading_is_allowed_from_anywhere(ann: Caller, method: str, status: int) -> None:
     headers = {"Origin": STRANGER, "Sec-Fetch-Site": "cross-site"}
 
     assert ann.request(method, "/chat/threads/", headers=headers).status_code == status
 
 
-def test_login_and_registration_are_covered_too(ann: Caller, nobody: Caller) -> None:
+def test_login_and_registration_are_protected_too(ann: Caller, nobody: Caller) -> None:
     stranger = {"Origin": STRANGER, "Sec-Fetch-Site": "cross-site"}
     login = {"username": "ann", "password": PASSWORD}
 

@@ -76,11 +76,11 @@ def test_a_wrong_method(ann: Caller, path: str) -> None:
         assert set(answer.headers["Allow"].split(", ")) == METHODS[path]
 
 
-def test_nobody_who_is_logged_in(nobody: Caller) -> None:
+def test_a_call_without_a_login(nobody: Caller) -> None:
     check(nobody.get("/chat/threads/"), 401, "not_authenticated")
 
 
-def test_a_token_that_is_none(nobody: Caller) -> None:
+def test_an_invalid_token(nobody: Caller) -> None:
     answer = nobody.get("/chat/threads/", headers={"Authorization": "Bearer llama_x"})
 
     check(answer, 401, "not_authenticated")

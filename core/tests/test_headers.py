@@ -15,7 +15,7 @@ FRONT_END = {"Origin": "https://app.example.com", "Sec-Fetch-Site": "cross-site"
 @pytest.mark.parametrize(
     "path", ["/auth/status/", "/admin/login/", "/nowhere/", "/static/admin/css/base.css"]
 )
-def test_every_answer_is_held_tight(nobody: Caller, path: str) -> None:
+def test_every_answer_has_the_security_headers(nobody: Caller, path: str) -> None:
     headers = nobody.get(path, headers=HTTPS).headers
 
     assert headers["X-Content-Type-Options"] == "nosniff"
@@ -26,7 +26,7 @@ def test_every_answer_is_held_tight(nobody: Caller, path: str) -> None:
 
 
 @pytest.mark.parametrize("host", ["evil.example.com", "127.0.0.1.evil.example.com", "a b", "[::1"])
-def test_it_answers_under_no_other_name(nobody: Caller, host: str) -> None:
+def test_another_host_name_is_refused(nobody: Caller, host: str) -> None:
     for path in ("/chat/threads/", "/auth/status/", "/admin/login/", "/nowhere/"):
         error_of(nobody.get(path, headers={"Host": host}), 400, "invalid")
     assert nobody.get("/health/live/", headers={"Host": host}).status_code == 200
@@ -89,7 +89,7 @@ def test_each_answer_names_its_request(server: Server, nobody: Caller) -> None:
     assert len({UUID(request_id) for request_id in ids}) == 2
 
 
-def test_the_proxys_name_for_a_request_is_kept(server: Server, nobody: Caller) -> None:
+def test_the_proxys_request_id_is_kept(server: Server, nobody: Caller) -> None:
     answer = nobody.get("/nowhere/", headers={"X-Request-ID": "proxy-7f3a.1"})
 
     assert answer.headers["X-Request-ID"] == "proxy-7f3a.1"
@@ -97,7 +97,7 @@ def test_the_proxys_name_for_a_request_is_kept(server: Server, nobody: Caller) -
 
 
 @pytest.mark.parametrize("name", ["a b", "a\tb", "x" * 129, "{}", '"', "é".encode()])
-def test_a_name_that_could_forge_a_log_is_not(nobody: Caller, name: str | bytes) -> None:
+def test_a_request_id_that_could_forge_a_log_is_not_kept(nobody: Caller, name: str | bytes) -> None:
     value = name.encode() if isinstance(name, str) else name
 
     answer = nobody.get("/auth/status/", headers=[(b"X-Request-ID", value)])

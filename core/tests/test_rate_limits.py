@@ -126,7 +126,7 @@ def test_a_repeated_send_is_not_counted(limited: CachedServer, ann: Caller) -> N
         error_of(ann.say(thread), 429, "rate_limited")
 
 
-def test_they_can_be_switched_off(start_server: StartServer, ann: Caller) -> None:
+def test_rate_limits_can_be_switched_off(start_server: StartServer, ann: Caller) -> None:
     server = start_server(RATE_LIMIT_READ="1/d", RATELIMIT_ENABLE="false")
     with Caller(server.url, ann.user) as ann:
         answers = [ann.get("/chat/threads/") for _ in range(2)]

@@ -11,25 +11,25 @@ from testing.scripted_ollama import ScriptedOllama
 WELL = {"database": "ok", "cache": "ok", "ollama": "ok"}
 
 
-def test_it_lives(nobody: Caller) -> None:
+def test_the_server_lives(nobody: Caller) -> None:
     answer = nobody.get("/health/live/")
 
     assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
 
 
-def test_whoever_asks_for_the_head_alone_is_told_as_well(nobody: Caller) -> None:
+def test_a_head_request_is_answered_too(nobody: Caller) -> None:
     for path in ("/health/live/", "/health/ready/"):
         answer = nobody.head(path)
         assert (answer.status_code, answer.content) == (200, b"")
 
 
-def test_it_is_ready(nobody: Caller) -> None:
+def test_the_server_is_ready(nobody: Caller) -> None:
     answer = nobody.get("/health/ready/")
 
     assert (answer.status_code, answer.json()) == (200, WELL)
 
 
-def test_it_tells_that_ollama_is_down(nobody: Caller, ollama: ScriptedOllama) -> None:
+def test_readiness_says_that_ollama_is_down(nobody: Caller, ollama: ScriptedOllama) -> None:
     ollama.stop()
 
     answer = nobody.get("/health/ready/")
@@ -38,7 +38,7 @@ def test_it_tells_that_ollama_is_down(nobody: Caller, ollama: ScriptedOllama) ->
     assert answer.json() == {**WELL, "ollama": "does not answer"}
 
 
-def test_it_does_not_wait_long_for_an_ollama_that_hangs(
+def test_readiness_does_not_wait_long_for_an_ollama_that_hangs(
     nobody: Caller, ollama: ScriptedOllama
 ) -> None:
     ollama.hang_everything = True
@@ -50,7 +50,7 @@ def test_it_does_not_wait_long_for_an_ollama_that_hangs(
     assert answer.elapsed.total_seconds() < 4
 
 
-def test_it_tells_that_the_cache_is_down(start_server: StartServer) -> None:
+def test_readiness_says_that_the_cache_is_down(start_server: StartServer) -> None:
     with Memcached() as memcached:
         server = start_server(CACHE_LOCATION=memcached.location)
         for end in (memcached.pause, memcached.kill):
@@ -63,7 +63,7 @@ def test_it_tells_that_the_cache_is_down(start_server: StartServer) -> None:
 
 
 @pytest.mark.parametrize("engine", ["sqlite", "postgres"])
-def test_it_tells_that_the_database_is_down(
+def test_readiness_says_that_the_database_is_down(
     start_server: StartServer, tmp_path: Path, engine: str
 ) -> None:
     secret = "pass-of-the-database"
@@ -85,7 +85,7 @@ def test_it_tells_that_the_database_is_down(
     assert secret not in ready.text
 
 
-def test_it_tells_nothing_secret(server: Server, nobody: Caller, ollama: ScriptedOllama) -> None:
+def test_readiness_tells_no_secret(server: Server, nobody: Caller, ollama: ScriptedOllama) -> None:
     ollama.stop()
 
     text = nobody.get("/health/ready/").text
@@ -95,7 +95,7 @@ def test_it_tells_nothing_secret(server: Server, nobody: Caller, ollama: Scripte
     assert not any(value in text for value in server.env.values() if len(value) > 5)
 
 
-def test_plain_http_is_good_enough_for_it(start_server: StartServer) -> None:
+def test_health_is_answered_over_plain_http(start_server: StartServer) -> None:
     server = start_server(SECURE_SSL_REDIRECT="true")
 
     with Caller(server.url) as nobody:

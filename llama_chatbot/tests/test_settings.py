@@ -99,7 +99,7 @@ def test_a_value_that_cannot_be_used_stops_the_start_with_its_name() -> None:
 @pytest.mark.parametrize(
     ("name", "value"), [("PORT", "http"), ("DATABASE_URL", "mysql://user:pa55@host/name")]
 )
-def test_it_is_one_line_without_a_traceback_or_the_value(name: str, value: str) -> None:
+def test_a_refusal_is_one_line_without_a_traceback_or_the_value(name: str, value: str) -> None:
     done = run("import llama_chatbot.settings", **{name: value})
 
     assert done.returncode == 1
@@ -132,7 +132,7 @@ def names_read() -> set[str]:
     return names - {"None"}
 
 
-def test_the_names_are_found() -> None:
+def test_the_names_of_all_settings_are_found() -> None:
     names = names_read()
 
     assert {"DEBUG", "DATABASE_URL", "RATE_LIMIT_CHAT", "CHAT_TITLES"} <= names

@@ -93,7 +93,9 @@ def test_a_load_waits_for_running_calls_and_others_overtake_it(
     assert sorted(order[1:]) == ["first", "other window"]
 
 
-def test_it_is_busy_only_while_it_loads(ollama: ScriptedOllama, client: official.Client) -> None:
+def test_the_server_is_busy_only_while_it_loads(
+    ollama: ScriptedOllama, client: official.Client
+) -> None:
     ollama.loading.seconds = 1.0
     ollama.loading.max_queue = 0
     loading = threading.Thread(target=say, args=(client,))
