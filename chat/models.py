@@ -108,7 +108,9 @@ class Message(models.Model):
     """What a user or the model wrote; a reply that is being written has the status generating."""
 
     thread = models.ForeignKey(Thread, models.CASCADE, related_name="messages", db_index=False)
-    parent = models.ForeignKey("self", models.CASCADE, null=True, related_name="children")
+    parent = models.ForeignKey(
+        "self", models.CASCADE, null=True, related_name="children", db_index=False
+    )
     sender = models.CharField(max_length=4, choices=Sender)
     content = models.TextField(blank=True)
     status = models.CharField(max_length=11, choices=MessageStatus, default=MessageStatus.COMPLETE)
@@ -120,6 +122,7 @@ class Message(models.Model):
     # Of a reply only.
     thinking = models.TextField(blank=True)
     model = models.CharField(max_length=200, blank=True)
+    options = models.JSONField(null=True, blank=True)  # where it was asked for with its own
     error_code = models.CharField(max_length=50, blank=True)
     prompt_tokens = models.PositiveIntegerField(null=True)
     completion_tokens = models.PositiveIntegerField(null=True)
@@ -141,12 +144,19 @@ class Message(models.Model):
     rewind_offset = models.PositiveIntegerField(null=True)
     heartbeat_at = models.DateTimeField(null=True)
     followed_at = models.DateTimeField(null=True)
+    # Since when its owner has had no reader of it; None while it has one.
+    unread_since = models.DateTimeField(null=True)
 
     objects = MessageQuerySet.as_manager()
 
     class Meta:
         indexes = [
             models.Index(F("thread"), F("id").desc(), name="newest_of_thread"),
+            # Two for the tree: without them a page of messages would cost more in a larger thread.
+            models.Index(F("parent"), F("id"), name="children_of_message"),
+            models.Index(
+                F("thread"), F("id"), condition=Q(parent__isnull=True), name="roots_of_thread"
+            ),
             models.Index(F("status"), F("id"), name="messages_by_status"),
         ]
         constraints = [
@@ -194,6 +204,37 @@ class Message(models.Model):
             "duration_ms": self.duration_ms,
             "first_token_ms": self.first_token_ms,
         }
+
+
+class ThreadEvent(models.Model):
+    """What has happened to a thread, for the tabs and devices of its user; kept for an hour.
+
+    Without foreign keys: it outlives the thread, and its user's deletion need not wait for it.
+    """
+
+    class Kind(models.TextChoices):
+        """What has happened."""
+
+        CHANGED = "changed"  # or was made
+        DELETED = "deleted"
+        REPLY_STARTED = "reply_started"
+        REPLY_ENDED = "reply_ended"
+        MANY = "many"  # more than anybody wants to be told one by one
+
+    KEPT_FOR = timedelta(hours=1)
+
+    user_id = models.BigIntegerField()
+    kind = models.CharField(max_length=13, choices=Kind)
+    thread_id = models.BigIntegerField(null=True)
+    reply_id = models.BigIntegerField(null=True)
+    status = models.CharField(max_length=11, blank=True)  # of the reply that has ended
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        indexes = [models.Index(F("user_id"), F("id"), name="events_of_user")]
+
+    def __str__(self) -> str:
+        return f"Event {self.pk}"
 
 
 class Worker(models.Model):
