@@ -1,0 +1,290 @@
+"""Each statement of chat/statements.py beside its ORM twin, on SQLite and on PostgreSQL."""
+
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import pytest
+from django.db.models import CharField, F, Value
+from django.db.models.functions import Coalesce, NullIf
+from django.http import Http404
+from django.utils import timezone
+
+from accounts.models import User
+from chat import statements
+from chat.models import Message, MessageStatus, Sender, Thread, Usage
+from testing.people import create_user
+from testing.twins import assert_same, fields_of
+
+pytestmark = pytest.mark.usefixtures("each_database")
+
+NOW = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
+LONG = "long \U0001f999 'quoted' \\ %s " * 200
+
+
+@pytest.fixture
+def ann(each_database: None) -> User:
+    return create_user("ann")
+
+
+@pytest.fixture
+def thread(ann: User) -> Thread:
+    """A thread that uses every field, with one of Ann's and one of Bob's beside it."""
+    Thread.objects.create(user=create_user("bob"), model="tiny", title="Bob's")
+    Thread.objects.create(user=ann, model="tiny", title="Another")
+    return Thread.objects.create(
+        user=ann, model="llama3.2", title="100 %s", system_prompt=LONG, options={"stop": ["%s"]}
+    )
+
+
+def reply(thread: Thread, **fields: Any) -> Message:
+    question = thread.messages.create(sender=Sender.USER, content="Hello?")
+    return thread.messages.create(
+        sender=Sender.BOT, parent=question, model="tiny", heartbeat_at=NOW, **fields
+    )
+
+
+# --- get_thread ---------------------------------------------------------------------------------
+
+
+def test_get_thread_returns_the_users_thread(ann: User, thread: Thread) -> None:
+    twin = Thread.objects.get(pk=thread.pk, user=ann)
+
+    assert fields_of(statements.get_thread(ann, thread.pk)) == fields_of(twin)
+
+
+@pytest.mark.parametrize("thread_id", [0, -1, 2**63 - 1, 2**63, 10**40])
+def test_get_thread_finds_no_other(ann: User, thread: Thread, thread_id: int) -> None:
+    with pytest.raises(Http404):
+        statements.get_thread(ann, thread_id)
+
+
+def test_get_thread_finds_neither_somebody_elses_nor_a_deleted_one(
+    ann: User, thread: Thread
+) -> None:
+    with pytest.raises(Http404):
+        statements.get_thread(User.objects.get(username="bob"), thread.pk)
+    Thread.objects.filter(pk=thread.pk).update(deleted_at=NOW)
+    with pytest.raises(Http404):
+        statements.get_thread(ann, thread.pk)
+
+
+# --- page_of_threads ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 50])
+def test_page_of_threads_has_the_users_threads_newest_activity_first(
+    ann: User, thread: Thread, limit: int
+) -> None:
+    for number in range(6):  # three times two of the same moment
+        Thread.objects.create(
+            user=ann, model="tiny", updated_at=NOW + timedelta(microseconds=number // 2)
+        )
+    Thread.objects.create(user=ann, model="tiny", deleted_at=NOW)
+    names = ("id", "title", "model", "created_at", "updated_at")
+    twin = list(ann.threads.filter(deleted_at=None).order_by("-updated_at", "-pk").values(*names))
+
+    pages: list[Thread] = []
+    cursor = ""
+    while True:
+        page, more = statements.page_of_threads(ann, limit, cursor)
+        pages += page
+        if more is None:
+            break
+        assert len(page) == limit
+        cursor = more
+
+    assert [fields_of(row) for row in pages] == twin
+
+
+# --- path_back ----------------------------------------------------------------------------------
+
+
+def path_back(end: Message, *, oldest: int, tokens: int) -> list[Message]:
+    path, size = [end], end.tokens if end.tokens is not None else len(end.content)
+    while (parent := path[0].parent) and parent.pk >= oldest and size <= tokens:
+        path.insert(0, parent)
+        size += parent.tokens if parent.tokens is not None else len(parent.content)
+    return path
+
+
+@pytest.mark.parametrize("tokens", [0, 9, 10, 25, 2**62])
+@pytest.mark.parametrize("oldest", [0, 3, 8])
+def test_path_back_returns_the_branch_as_far_as_it_fits(
+    thread: Thread, oldest: int, tokens: int
+) -> None:
+    branch: list[Message] = []
+    for number in range(10):
+        branch.append(
+            thread.messages.create(
+                parent=branch[-1] if branch else None,
+                sender=[Sender.USER, Sender.BOT][number % 2],
+                content="\U0001f999" * number,
+                tokens=None if number % 3 else number,
+            )
+        )
+        thread.messages.create(parent=branch[-1], sender=Sender.USER, content="another branch")
+    lowest = branch[oldest].pk if oldest else 0
+    end = branch[-1]
+
+    found = statements.path_back(end, oldest=lowest, tokens=tokens)
+
+    twin = path_back(Message.objects.get(pk=end.pk), oldest=lowest, tokens=tokens)
+    assert [fields_of(row) for row in found] == [
+        fields_of(Message.objects.get(pk=row.pk)) for row in twin
+    ]
+
+
+# --- record_activity ----------------------------------------------------------------------------
+
+
+def record_activity(thread: Thread, title: str, now: datetime, *, only_if_unmoved: bool) -> bool:
+    rows = Thread.objects.filter(pk=thread.pk)
+    if only_if_unmoved:
+        rows = rows.filter(current_message_id=thread.current_message_id)
+    text = CharField()
+    given = NullIf(F("title"), Value("", output_field=text), output_field=text)
+    return bool(rows.update(updated_at=now, title=Coalesce(given, Value(title))))
+
+
+@pytest.mark.parametrize("only_if_unmoved", [False, True])
+@pytest.mark.parametrize("title", ["", "Mine"])
+def test_record_activity_sets_the_time_and_a_missing_title(
+    thread: Thread, title: str, only_if_unmoved: bool
+) -> None:
+    Thread.objects.filter(pk=thread.pk).update(title=title)
+
+    assert assert_same(
+        lambda: statements.record_activity(
+            thread, LONG[:200], NOW, only_if_unmoved=only_if_unmoved
+        ),
+        lambda: record_activity(thread, LONG[:200], NOW, only_if_unmoved=only_if_unmoved),
+        Thread.objects.all(),
+    )
+
+
+@pytest.mark.parametrize("was_empty", [False, True])
+def test_record_activity_finds_a_thread_that_has_moved(thread: Thread, was_empty: bool) -> None:
+    first, second = reply(thread), reply(thread)
+    Thread.objects.filter(pk=thread.pk).update(current_message=second)
+    thread.current_message = None if was_empty else first
+
+    for only_if_unmoved in (False, True):
+        result = assert_same(
+            lambda: statements.record_activity(thread, "", NOW, only_if_unmoved=only_if_unmoved),  # noqa: B023
+            lambda: record_activity(thread, "", NOW, only_if_unmoved=only_if_unmoved),  # noqa: B023
+            Thread.objects.all(),
+        )
+        assert result is not only_if_unmoved
+
+
+def test_record_activity_knows_no_deleted_thread(thread: Thread) -> None:
+    Thread.objects.filter(pk=thread.pk).update(deleted_at=NOW)
+
+    assert not assert_same(
+        lambda: statements.record_activity(thread, "", NOW, only_if_unmoved=False),
+        lambda: record_activity(thread, "", NOW, only_if_unmoved=False),
+        Thread.all_objects.all(),
+    )
+
+
+# --- set_current_message ------------------------------------------------------------------------
+
+
+def test_set_current_message_sets_that_of_one_thread(thread: Thread) -> None:
+    message = reply(thread)
+
+    assert_same(
+        lambda: statements.set_current_message(thread, message),
+        lambda: Thread.objects.filter(pk=thread.pk).update(current_message=message) and None,
+        Thread.objects.all(),
+    )
+    statements.set_current_message(thread, message)
+    assert Thread.objects.get(current_message=message) == thread
+
+
+# --- save_reply_end -----------------------------------------------------------------------------
+
+
+def save_reply_end(reply: Message, *, only_if_generating: bool) -> bool:
+    rows = Message.objects.filter(pk=reply.pk)
+    names = "status content thinking error_code prompt_tokens completion_tokens duration_ms"
+    names += " first_token_ms finish_reason tokens estimator"
+    fields = {name: getattr(reply, name) for name in names.split()}
+    if only_if_generating:
+        rows = rows.filter(status=MessageStatus.GENERATING)
+    return bool(rows.update(**fields, heartbeat_at=None))
+
+
+@pytest.mark.parametrize("only_if_generating", [False, True])
+@pytest.mark.parametrize("status", [MessageStatus.GENERATING, MessageStatus.STOPPED])
+@pytest.mark.parametrize("has_counts", [False, True])
+def test_save_reply_end_stores_all_that_a_reply_ends_with(
+    thread: Thread, has_counts: bool, status: MessageStatus, only_if_generating: bool
+) -> None:
+    ended = reply(thread, status=status, content="half")
+    reply(Thread.objects.get(title="Another"), status=MessageStatus.GENERATING)
+    ended.status, ended.content, ended.thinking = MessageStatus.FAILED, LONG, LONG
+    ended.error_code = "model_timeout"
+    if has_counts:
+        ended.prompt_tokens, ended.completion_tokens, ended.finish_reason = 1, 0, "length"
+        ended.duration_ms, ended.first_token_ms, ended.tokens, ended.estimator = 2, 3, 4, 5
+
+    result = assert_same(
+        lambda: statements.save_reply_end(ended, only_if_generating=only_if_generating),
+        lambda: save_reply_end(ended, only_if_generating=only_if_generating),
+        Message.objects.all(),
+    )
+
+    assert result == (status == MessageStatus.GENERATING or not only_if_generating)
+
+
+# --- save_texts ---------------------------------------------------------------------------------
+
+
+def save_texts(texts: list[tuple[int, str, str]]) -> None:
+    for pk, text, thinking in texts:
+        Message.objects.generating().filter(pk=pk).update(content=text, thinking=thinking)
+
+
+def test_save_texts_stores_those_of_running_replies(ann: User, thread: Thread) -> None:
+    running = reply(thread, status=MessageStatus.GENERATING)
+    other = reply(Thread.objects.get(title="Another"), status=MessageStatus.GENERATING)
+    ended = reply(Thread.objects.get(title="Bob's"), status=MessageStatus.STOPPED, content="mine")
+    texts = [(row.pk, f"{LONG}{row.pk}", "thoughts") for row in (running, other, ended)]
+    texts.append((ended.pk + 1, "of no reply", ""))
+
+    assert_same(
+        lambda: statements.save_texts(texts), lambda: save_texts(texts), Message.objects.all()
+    )
+    statements.save_texts(texts)
+    contents = dict(Message.objects.filter(sender=Sender.BOT).values_list("pk", "content"))
+    assert contents == {**{pk: text for pk, text, _ in texts[:2]}, ended.pk: "mine"}
+
+
+# --- add_usage ----------------------------------------------------------------------------------
+
+
+def add_usage(user_id: int, day: date, model: str, **more: int) -> bool:
+    row = Usage.objects.filter(user_id=user_id, date=day, model=model)
+    return bool(row.update(**{name: F(name) + number for name, number in more.items()}))
+
+
+@pytest.mark.parametrize(
+    ("day", "model", "is_there"), [(0, "%s", True), (1, "%s", False), (0, "%S", False)]
+)
+def test_add_usage_adds_to_the_row_that_is_there(
+    ann: User, day: int, model: str, is_there: bool
+) -> None:
+    today = timezone.now().date()
+    for user in (ann, create_user("bob")):
+        for name in ("%s", "tiny"):
+            Usage.objects.create(user=user, date=today, model=name, replies=1, prompt_tokens=2**40)
+    more = {"replies": 1, "prompt_tokens": 2**40, "completion_tokens": 3}
+
+    result = assert_same(
+        lambda: statements.add_usage(ann.pk, today - timedelta(day), model, **more),
+        lambda: add_usage(ann.pk, today - timedelta(day), model, **more),
+        Usage.objects.all(),
+    )
+
+    assert result is is_there
