@@ -7,7 +7,7 @@ from ninja import Schema
 from pydantic import Field
 
 from accounts.passwords import MAX_LENGTH
-from core.schemas import Body, NotBlank, Text
+from core.schemas import Body, Integral, NotBlank, Text
 
 Password = Annotated[Text, Field(max_length=MAX_LENGTH)]
 Email = Annotated[Text, Field(max_length=254)]
@@ -51,7 +51,7 @@ class PasswordResetConfirmation(Body):
 
 class NewToken(PasswordConfirmation):
     name: Annotated[NotBlank, Field(max_length=100)]
-    days: Annotated[int, Field(ge=1, le=366)]
+    days: Annotated[int, Field(ge=1, le=366), Integral]
 
 
 class UserOut(Schema):

@@ -70,7 +70,7 @@ def logout(request: HttpRequest) -> dict[str, str]:
 
 @router.get("/status/", auth=optional, response=LoginStatus)
 @rate_limit("read")
-def status(request: UserRequest) -> dict[str, Any]:
+def login_status(request: UserRequest) -> dict[str, Any]:
     """Return who is logged in."""
     user = request.auth if request.auth.is_authenticated else None
     message = "User is logged in" if user else "User is not logged in"
@@ -79,7 +79,9 @@ def status(request: UserRequest) -> dict[str, Any]:
 
 @router.delete("/delete/", response=MessageAnswer)
 @rate_limit("write")
-def delete(request: UserRequest, body: PasswordConfirmation = NO_CONFIRMATION) -> dict[str, str]:
+def delete_account(
+    request: UserRequest, body: PasswordConfirmation = NO_CONFIRMATION
+) -> dict[str, str]:
     """Delete the account with everything that belongs to it."""
     passwords.confirm(request, request.auth, body.password)
     request.auth.delete()

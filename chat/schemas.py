@@ -1,19 +1,24 @@
 """The bodies that the chat calls take and the answers they give."""
 
 import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from django.conf import settings
 from ninja import Schema
 from pydantic import AfterValidator, BeforeValidator, Field
+from typing_extensions import TypedDict
 
 from chat.models import Thread
-from core.schemas import Answer, Body, NotBlank, Text
+from core.schemas import Answer, Body, Integral, NotBlank, Text
 
 Title = Annotated[NotBlank, Field(max_length=Thread.TITLE_LENGTH), AfterValidator(str.strip)]
 ModelName = Annotated[NotBlank, Field(max_length=200)]
-MessageId = Annotated[int, Field(ge=1, lt=2**63)]
+MessageId = Annotated[int, Field(ge=1, lt=2**63), Integral]
 Limit = Annotated[int, Field(ge=1, le=200)]
+
+
+MAX_WINDOW = settings.CHAT_CONTEXT_WINDOW_MAX
+Status = Literal["generating", "complete", "stopped", "interrupted", "failed"]
 
 
 class Options(Body):
@@ -21,12 +26,16 @@ class Options(Body):
 
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(ge=0, le=1)] | None = None
-    top_k: Annotated[int, Field(ge=0, le=1000)] | None = None
+    top_k: Annotated[int, Field(ge=0, le=1000), Integral] | None = None
     min_p: Annotated[float, Field(ge=0, le=1)] | None = None
     repeat_penalty: Annotated[float, Field(ge=0, le=2)] | None = None
-    seed: Annotated[int, Field(ge=0, lt=2**31)] | None = None
-    num_ctx: Annotated[int, Field(ge=512, le=settings.CHAT_CONTEXT_WINDOW_MAX)] | None = None
-    num_predict: Annotated[int, Field(ge=1, le=settings.CHAT_CONTEXT_WINDOW_MAX)] | None = None
+    seed: Annotated[int, Field(ge=0, lt=2**31), Integral] | None = None
+    num_ctx: Annotated[int, Field(ge=512, le=settings.CHAT_CONTEXT_WINDOW_MAX), Integral] | None = (
+        None
+    )
+    num_predict: (
+        Annotated[int, Field(ge=1, le=settings.CHAT_CONTEXT_WINDOW_MAX), Integral] | None
+    ) = None
     stop: (
         Annotated[list[Annotated[Text, Field(min_length=1, max_length=100)]], Field(max_length=8)]
         | None
@@ -95,6 +104,20 @@ class Period(Schema):
     days: Annotated[int, Field(ge=1, le=366)] = 30
 
 
+class OptionsOut(TypedDict, total=False):
+    """The options that were chosen."""
+
+    temperature: float
+    top_p: float
+    top_k: int
+    min_p: float
+    repeat_penalty: float
+    seed: int
+    num_ctx: int
+    num_predict: int
+    stop: list[str]
+
+
 class ThreadInList(Answer):
     id: int
     title: str
@@ -105,7 +128,7 @@ class ThreadInList(Answer):
 
 class ThreadOut(ThreadInList):
     system_prompt: str | None
-    options: dict[str, Any]
+    options: OptionsOut
 
 
 class ThreadCreated(Schema):
@@ -140,10 +163,10 @@ class MessageOut(Answer):
 
     id: int
     parent_id: int | None
-    sender: str
+    sender: Literal["user", "bot"]
     content: str
     thinking: str
-    status: str
+    status: Status
     created_at: datetime.datetime
     model: NoneIfEmpty
     error_code: NoneIfEmpty

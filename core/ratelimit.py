@@ -15,6 +15,7 @@ from django_ratelimit.core import get_usage
 from core.addresses import client_network
 from core.decorators import before_view
 from core.errors import RateLimited, Unavailable
+from core.openapi import RATE_LIMIT_HEADERS, describe
 
 logger = logging.getLogger(__name__)
 
@@ -62,4 +63,6 @@ def count(request: HttpRequest, name: str, key: str = "", *, needs_cache: bool =
 
 def rate_limit(name: str, *, needs_cache: bool = False) -> Callable[..., Any]:
     """Count each call of a view against the limit `name` before it runs."""
-    return before_view(partial(count, name=name, needs_cache=needs_cache))
+    check = before_view(partial(count, name=name, needs_cache=needs_cache))
+    describe_limit = describe(RateLimited, response_headers=RATE_LIMIT_HEADERS)
+    return lambda view: describe_limit(check(view))

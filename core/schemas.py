@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 
@@ -20,8 +20,21 @@ def not_blank(text: str) -> str:
     return text
 
 
-Text = Annotated[str, AfterValidator(without_nul)]
-NotBlank = Annotated[Text, AfterValidator(not_blank)]
+def integral(number: object) -> object:
+    """Take 1.0 as 1: JSON knows one kind of number, and so does JSON Schema."""
+    return int(number) if isinstance(number, float) and number.is_integer() else number
+
+
+# The patterns say in the OpenAPI document what the validators refuse.
+Text = Annotated[
+    str, AfterValidator(without_nul), Field(json_schema_extra={"pattern": r"^[^\u0000]*$"})
+]
+NotBlank = Annotated[
+    Text,
+    AfterValidator(not_blank),
+    Field(json_schema_extra={"pattern": r"^[^\u0000]*[^\s\u0000][^\u0000]*$"}),
+]
+Integral = BeforeValidator(integral)  # after the limits of an int
 
 
 class Answer(BaseModel):

@@ -1,27 +1,58 @@
 """The NinjaAPI object and its routers."""
 
+from typing import Any
+
+from django.conf import settings
 from ninja import NinjaAPI
+from ninja.openapi.schema import OpenAPISchema
 from ninja.operation import Operation
 
-from accounts.authentication import session_or_token
+from accounts.authentication import optional, session_only, session_or_token
 from accounts.views import router as accounts_router
 from chat.views.replies import router as replies_router
 from chat.views.threads import router as threads_router
 from chat.views.usage import router as usage_router
 from core import error_handlers
 from core.bodies import JsonRenderer, StrictJsonParser, refuse_fields
+from core.errors import Forbidden, NotAuthenticated
+from core.openapi import Document, Way
 from llama_chatbot.health import router as health_router
+
+SESSION: dict[str, list[str]] = {"session": []}
+TOKEN: dict[str, list[str]] = {"token": []}
+WAYS_TO_AUTHENTICATE = {
+    session_only: Way([SESSION], (NotAuthenticated, Forbidden)),
+    session_or_token: Way([SESSION, TOKEN], (NotAuthenticated,)),
+    optional: Way([SESSION, TOKEN, {}], (NotAuthenticated,)),
+}
+SECURITY_SCHEMES = {
+    "session": {
+        "type": "apiKey",
+        "in": "cookie",
+        "name": settings.SESSION_COOKIE_NAME,
+        "description": "The cookie that `POST /auth/login/` sets.",
+    },
+    "token": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "A token from `POST /auth/tokens/`.",
+    },
+}
 
 
 class Api(NinjaAPI):
-    """Names each operation in the OpenAPI document after its app, whichever module has the view."""
+    """The API, with a complete OpenAPI document."""
 
     def get_openapi_operation_id(self, operation: Operation) -> str:
-        """Return a name such as `chat_views_create_thread`."""
-        app, has_package, _ = operation.view_func.__module__.partition(".views.")
-        if has_package:
-            return f"{app}_views_{operation.view_func.__name__}"
-        return super().get_openapi_operation_id(operation)
+        """Return the name of the view, of which there is one each."""
+        return operation.view_func.__name__
+
+    def get_openapi_schema(
+        self, *, path_prefix: str | None = None, path_params: dict[str, Any] | None = None
+    ) -> OpenAPISchema:
+        """Return the document."""
+        prefix = self.get_root_path(path_params or {}) if path_prefix is None else path_prefix
+        return Document(self, prefix, WAYS_TO_AUTHENTICATE, SECURITY_SCHEMES)
 
 
 api = Api(

@@ -2,14 +2,14 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 from uuid import uuid4
 
 from asgiref.sync import sync_to_async
 from django.core.cache import cache
 from django.db import DatabaseError, connection
 from django.http import HttpRequest
-from ninja import Router, Status
+from ninja import Router, Schema, Status
 
 from chat.ollama import calls
 from chat.ollama.errors import ModelError
@@ -19,15 +19,27 @@ router = Router(auth=None, tags=["health"])
 CHECK_SECONDS = 3.0
 
 
-@router.api_operation(["GET", "HEAD"], "/live/")
+class Live(Schema):
+    """The process serves."""
+
+    status: Literal["ok"]
+
+
+class Ready(Schema):
+    """The state of each: "ok" or a reason."""
+
+    database: str
+    cache: str
+    ollama: str
+
+
+@router.api_operation(["GET", "HEAD"], "/live/", response=Live)
 async def live(request: HttpRequest) -> dict[str, str]:
     """Answer for as long as the process serves requests."""
     return {"status": "ok"}
 
 
-@router.api_operation(
-    ["GET", "HEAD"], "/ready/", response={200: dict[str, str], 503: dict[str, str]}
-)
+@router.api_operation(["GET", "HEAD"], "/ready/", response={200: Ready, 503: Ready})
 async def ready(request: HttpRequest) -> Status[dict[str, str]]:
     """Return the state of the database, the cache and Ollama: each `"ok"` or a reason."""
     database_state, cache_state, ollama_state = await asyncio.gather(

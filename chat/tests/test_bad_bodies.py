@@ -91,7 +91,7 @@ def test_a_body_that_is_no_object_is_refused(
         ({"message": SECRET, "role": "system"}, "role"),
         ({"message": SECRET, "messages": []}, "messages"),
         ({"message": SECRET, "parent_id": "1"}, "parent_id"),
-        ({"message": SECRET, "parent_id": 1.0}, "parent_id"),
+        ({"message": SECRET, "parent_id": 1.5}, "parent_id"),
         ({"message": SECRET, "parent_id": True}, "parent_id"),
         ({"message": SECRET, "parent_id": 0}, "parent_id"),
         ({"message": SECRET, "parent_id": 2**63}, "parent_id"),

@@ -5,15 +5,18 @@ from collections.abc import AsyncIterator
 
 import httpx
 import pytest
+from pydantic import TypeAdapter
 
 from chat.replies.events import Event, KeepAlive
 from chat.replies.forms.form import Form
 from chat.replies.forms.ndjson import Ndjson
+from chat.replies.forms.schemas import EventData, EventLine
 from chat.replies.forms.sse import ServerSentEvents
 from chat.replies.forms.text import PlainText
 from testing.people import Caller
 from testing.replies import reply_of
 from testing.scripted_ollama import Script, ScriptedOllama
+from testing.scripted_ollama.script import Then
 from testing.streams import NDJSON, SSE, events_of, path_of, sending, text_of
 
 AWKWARD = ["one\n\n", "data: two\r\n", "event: end\u2028\u0085", "\U0001f999", ' {"a"}\n', "\n"]
@@ -106,6 +109,24 @@ def test_json_lines_tell_the_same(ann: Caller) -> None:
         "finish_reason": "stop",
         "usage": reply.usage,
     }
+
+
+@pytest.mark.parametrize("tokens", [["Yes", "."], ["No"]])
+def test_events_are_as_the_openapi_document_says(
+    ann: Caller, ollama: ScriptedOllama, tokens: list[str]
+) -> None:
+    then: Then = "done" if len(tokens) == 2 else "die"
+    ollama.script = Script(tokens, thinking=["Hm."], then=then)
+    thread = ann.thread(model="thinker")
+
+    events = events_of(ann.say(thread, headers=SSE).text)
+    lines = ann.say(thread, headers=NDJSON).text.splitlines()
+
+    assert {event.type for event in events} >= {"start", "thinking", "delta"}
+    for event in events:
+        TypeAdapter(EventData).validate_python(event.data, extra="forbid")
+    for line in lines:
+        TypeAdapter(EventLine).validate_json(line, extra="forbid")
 
 
 @pytest.mark.parametrize("accept", ["text/plain", "text/event-stream", "application/x-ndjson"])

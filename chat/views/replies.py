@@ -12,14 +12,19 @@ from ninja import Query, Router
 from accounts.authentication import UserRequest
 from chat import schemas, statements
 from chat.models import MessageStatus, Send, Sender, Thread
+from chat.ollama.errors import ModelBusy, ModelMissing, ModelTimeout, ModelUnavailable
 from chat.replies import actions, forms
+from chat.replies.events import ReplyInterrupted
 from chat.replies.follow import follow, wait
+from chat.replies.forms.schemas import CONTENT, LAST_EVENT_ID, REPLY_ID
 from chat.replies.forms.sse import offset_of
-from chat.replies.store import Draft, find_repeated
+from chat.replies.store import Draft, IdempotencyKeyReused, ReplyInProgress, find_repeated
+from chat.usage import QuotaExceeded
 from core import ratelimit
 from core.database import in_database
-from core.errors import ApiError
+from core.errors import ApiError, RateLimited
 from core.locks import cache_lock
+from core.openapi import RATE_LIMIT_HEADERS, Header, describe
 from core.ratelimit import rate_limit
 
 router = Router(tags=["chat"])
@@ -27,7 +32,30 @@ router = Router(tags=["chat"])
 REPEATED_SEND_SECONDS = 5.0  # in which a send is mostly stored; who comes later is counted
 
 
+SEND_ERRORS = (
+    ReplyInProgress,
+    IdempotencyKeyReused,
+    RateLimited,
+    QuotaExceeded,
+    ModelUnavailable,
+    ModelBusy,
+    ModelMissing,
+    ModelTimeout,
+)
+IDEMPOTENCY_KEY = Header(
+    "Idempotency-Key",
+    "Makes the send safe to repeat within a day.",
+    {"type": "string", "maxLength": Send.MAX_KEY_LENGTH},
+)
+
+
 @router.post("/response/{int:thread_id}/", response=schemas.WholeReply)
+@describe(
+    *SEND_ERRORS,
+    ReplyInterrupted,
+    request_headers=(IDEMPOTENCY_KEY,),
+    response_headers=RATE_LIMIT_HEADERS,
+)
 async def respond(request: UserRequest, thread_id: int, body: schemas.NewMessage) -> dict[str, Any]:
     """Send a message; answer with the whole reply."""
     message = await wait(await send(request, thread_id, body))
@@ -35,6 +63,12 @@ async def respond(request: UserRequest, thread_id: int, body: schemas.NewMessage
 
 
 @router.post("/streaming-response/{int:thread_id}/")
+@describe(
+    *SEND_ERRORS,
+    request_headers=(IDEMPOTENCY_KEY,),
+    response_headers=(*RATE_LIMIT_HEADERS, REPLY_ID),
+    content=CONTENT,
+)
 async def stream_response(
     request: UserRequest, thread_id: int, body: schemas.NewMessage
 ) -> HttpResponseBase:
@@ -44,6 +78,15 @@ async def stream_response(
 
 
 @router.get("/streaming-response/{int:thread_id}/")
+@describe(
+    ModelUnavailable,
+    ModelTimeout,
+    ReplyInterrupted,
+    request_headers=(LAST_EVENT_ID,),
+    response_headers=(REPLY_ID,),
+    content=CONTENT,
+    no_content="There is no reply to follow.",
+)
 @rate_limit("read")
 async def follow_response(
     request: UserRequest, thread_id: int, resume: Query[schemas.ResumePoint]

