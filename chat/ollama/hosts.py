@@ -23,13 +23,14 @@ class Pulse:
     def __init__(self) -> None:
         self.heard_at = 0.0  # time.monotonic()
         self.is_doubted = False
-        self.probe: asyncio.Task[bool] | None = None
+        self.is_hung = False  # doubted, and the probe got no answer either
+        self.probe: asyncio.Task[None] | None = None
         self.num_ctx = 0  # of a model's last call: with another the probe would load it anew
 
     def hear(self) -> None:
         """Note a sign of life."""
         self.heard_at = time.monotonic()
-        self.is_doubted = False
+        self.is_doubted = self.is_hung = False
 
     def doubt(self, since: float) -> None:
         """Doubt it, unless something was heard since then."""
@@ -101,56 +102,62 @@ class Health:
         pulse = self._models.get(model)
         if pulse and pulse.is_doubted:
             if pulse.probe is None:
-                pulse.probe = asyncio.create_task(self._model_answers(model, pulse))
-            try:
-                async with asyncio.timeout(MODEL_PROBE_PATIENCE_SECONDS):
-                    answers = await asyncio.shield(pulse.probe)
-            except TimeoutError:
-                answers = False
-            if not answers:
+                pulse.probe = asyncio.create_task(self._ask_model(model, pulse))
+            if not pulse.is_hung:
+                await asyncio.wait([pulse.probe], timeout=MODEL_PROBE_PATIENCE_SECONDS)
+                pulse.is_hung = pulse.is_doubted
+            if pulse.is_hung:
                 raise ModelUnavailable
 
     async def _check_host(self) -> None:
         now, host = time.monotonic(), self._host
-        if now < self._fail_until and host.is_doubted:
+        if host.is_hung and now < self._fail_until:
             raise ModelUnavailable
         is_silent = now - host.heard_at > DOUBTED_SECONDS and any(
             call.is_waiting and now - call.began_at > DOUBTED_SECONDS for call in self._calls
         )
         if host.is_doubted or is_silent:
             if host.probe is None:
-                host.probe = asyncio.create_task(self._host_answers())
-            if not await asyncio.shield(host.probe):
+                host.probe = asyncio.create_task(self._ask_host())
+            await asyncio.shield(host.probe)
+            if host.is_hung:
                 raise ModelUnavailable
 
-    async def _host_answers(self) -> bool:
-        began_at = time.monotonic()
+    async def _ask_host(self) -> None:
+        """Have Ollama probed; whatever another call hears meanwhile counts as well."""
+        host, began_at = self._host, time.monotonic()
+        was_hung = host.is_hung
         try:
             for _ in range(HOST_PROBES):
                 try:
                     await self._probe_host()
                 except ModelError:
-                    if self._host.heard_at > began_at:  # by another call
-                        return True
+                    if host.heard_at > began_at:
+                        return
                 else:
-                    self._host.hear()
-                    return True
-            self._host.is_doubted = True
+                    host.hear()
+                    if was_hung:
+                        self._drop_probes_of_models()
+                    return
+            host.is_doubted = host.is_hung = True
             self._fail_until = time.monotonic() + FAIL_FAST_SECONDS
-            return False
         finally:
-            self._host.probe = None
+            host.probe = None
 
-    async def _model_answers(self, model: str, pulse: Pulse) -> bool:
-        """Return whether a model answers: it does if it only refuses."""
+    def _drop_probes_of_models(self) -> None:
+        """Have hung models probed anew: what was sent while Ollama hung may be lost."""
+        for pulse in self._models.values():
+            if pulse.probe:
+                pulse.probe.cancel()
+
+    async def _ask_model(self, model: str, pulse: Pulse) -> None:
+        """Have a model probed; one that only refuses is heard as well."""
         try:
             await self._probe_model(model, pulse.num_ctx)
+            pulse.hear()
         except ModelTimeout:
-            return False
+            pass  # the next call has it probed again
         except ModelError:
-            pulse.is_doubted = False  # the next call will see what is wrong
-        else:
             pulse.hear()
         finally:
             pulse.probe = None
-        return True

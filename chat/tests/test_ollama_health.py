@@ -1,7 +1,9 @@
 """What one call to Ollama tells the others: only that nothing is heard makes them fail at once."""
 
 import asyncio
+import contextlib
 import math
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -10,7 +12,7 @@ import pytest_asyncio
 from pytest_django.fixtures import Settings
 
 from chat.ollama import calls, client, hosts, transport
-from chat.ollama.errors import ModelError, ModelTimeout, ModelUnavailable
+from chat.ollama.errors import ModelTimeout, ModelUnavailable
 from chat.ollama.hosts import Health
 from testing.scripted_ollama import Script, ScriptedOllama
 
@@ -169,9 +171,13 @@ async def test_a_hung_runner_behind_an_ollama_that_answers_is_found_out(
         await say()
     assert await calls.version()
 
+    with pytest.raises(ModelUnavailable):
+        await health.check("llama3.2")
+    began = time.monotonic()
     for _ in range(3):
-        with pytest.raises(ModelError):
+        with pytest.raises(ModelUnavailable):
             await health.check("llama3.2")
+    assert time.monotonic() - began < 0.05
     await health.check("tiny")  # another model, with a runner of its own
 
     ollama.script = Script(["Yes."])
@@ -184,6 +190,40 @@ async def test_a_hung_runner_behind_an_ollama_that_answers_is_found_out(
             else:
                 break
     assert await say() == "Yes."
+
+
+async def test_a_probe_of_a_model_that_was_lost_with_ollama_is_made_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(hosts, "FAIL_FAST_SECONDS", 0.0)
+    monkeypatch.setattr(hosts, "MODEL_PROBE_PATIENCE_SECONDS", 0.01)
+    asked: list[object] = []
+
+    async def lose_the_first(*arguments: object) -> None:
+        asked.append(arguments)
+        if len(asked) == 1:
+            await asyncio.Event().wait()
+
+    probe_host = Probe()
+    health = Health(probe_host, lose_the_first)
+    health.begin("llama3.2", 8192).fail()
+    with pytest.raises(ModelUnavailable):
+        await health.check("llama3.2")
+    probe_host.failures = math.inf
+    failing_call(health)
+    with pytest.raises(ModelUnavailable):
+        await health.check("llama3.2")
+    assert len(asked) == 1
+
+    probe_host.failures = 0
+    await health.check()
+    await asyncio.sleep(0)
+    with contextlib.suppress(ModelUnavailable):  # still known as hung, and asked again
+        await health.check("llama3.2")
+    await asyncio.sleep(0)
+
+    await health.check("llama3.2")
+    assert len(asked) == 2
 
 
 async def test_a_model_that_is_only_slow_for_one_is_not_doubted(
