@@ -40,6 +40,22 @@ def test_all_calls_to_a_model_ask_for_the_same_window(ann: Caller, ollama: Scrip
     ann.say(ann.thread(options={"num_ctx": 1000}))
 
     assert [chat.options["num_ctx"] for chat in ollama.chats] == [8192, 2048, 8192]
+    assert [name for name, _ in ollama.loading.log] == ["llama3.2:latest", "tiny:latest"]
+
+
+def test_a_thread_with_a_window_of_its_own_waits_for_no_other_thread(
+    ann: Caller, ollama: ScriptedOllama
+) -> None:
+    ollama.scripts.append(Script(["one", "two"], hold_after=1))
+    with sending(ann, ann.thread()) as reading:
+        reading.until("one")
+        ollama.loading.seconds = 60
+
+        assert ann.say(ann.thread(options={"num_ctx": 1000})).text == "You said: Hello"
+
+        ollama.loading.seconds = 0
+        ollama.release()
+        reading.to_the_end()
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,7 @@ def test_the_model_writes_the_title_after_the_first_reply(
         {"role": "assistant", "content": "Andes."},
     ]
     assert title.options == {"num_ctx": 8192, "num_predict": 32}
+    assert len(ollama.loading.log) == 1, "the model was loaded anew for the title"
     assert title.body["think"] is False
 
 
