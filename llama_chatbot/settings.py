@@ -123,6 +123,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "core.middleware.RequestId",
     "core.middleware.ContentSecurityPolicy",
+    "openai_api.errors.OpenAiErrors",
     "core.middleware.JsonErrors",
     "core.middleware.RateLimitHeaders",
     "core.middleware.AllowedHosts",

@@ -12,7 +12,7 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import aclosing
-from typing import Any, NamedTuple, TypedDict, TypeVar, cast
+from typing import Any, Literal, NamedTuple, TypedDict, TypeVar, cast
 
 import httpx
 import ollama
@@ -44,6 +44,9 @@ class Model(TypedDict):
     modified_at: str
 
 
+Format = Literal["json"] | dict[str, Any]  # see `chat`
+
+
 class ChatMessage(TypedDict):
     """One message as the model sees it."""
 
@@ -70,18 +73,19 @@ async def chat(
     on_part: OnPart,
     *,
     think: bool | None = None,
+    format: Format | None = None,
 ) -> Stats:
     """Have `model` write a reply, and return what Ollama reports of it.
 
     `on_part(text, thinking)` gets each piece as it comes. A model that can think does, unless
-    `think` is False. Cancelling the call closes the request, which makes Ollama stop. Raises
-    `ModelError`.
+    `think` is False. `format` is "json" or a JSON schema to which Ollama holds the reply.
+    Cancelling the call closes the request, which makes Ollama stop. Raises `ModelError`.
     """
 
     def read(part: ollama.ChatResponse) -> tuple[str | None, str | None]:
         return part.message.content, part.message.thinking
 
-    parts = client().chat(model, messages, options=options, think=think, stream=True)
+    parts = client().chat(model, messages, options=options, think=think, format=format, stream=True)
     return await relay(model, options, parts, read, on_part)
 
 

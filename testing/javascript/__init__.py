@@ -44,7 +44,7 @@ def environment(**variables: str) -> dict[str, str]:
     return {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", **variables}
 
 
-def run(*command: str | Path, cwd: Path = HERE, timeout: float = 120, **variables: str) -> str:
+def run(*command: str | Path, cwd: Path = HERE, **variables: str) -> str:
     """Run a program, `node` or one of npm's; return what it wrote. AssertionError if it fails."""
     program, *arguments = command
     if (NODE_MODULES / ".bin" / program).exists():
@@ -55,7 +55,7 @@ def run(*command: str | Path, cwd: Path = HERE, timeout: float = 120, **variable
         env=environment(NODE_PATH=str(NODE_MODULES), **variables),
         capture_output=True,
         text=True,
-        timeout=timeout,
+        timeout=120,
         check=False,
     )
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"

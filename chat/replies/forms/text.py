@@ -19,14 +19,13 @@ class PlainText(Form):
         """Return the text once it has begun. Raises the reply's `ApiError` if it fails before."""
         first = b""
         async for event in events:
-            match event:
-                case Delta():
-                    first = self.delta(event)
-                    break
-                case End():
-                    break
-                case Failure(error):
-                    raise error
+            if isinstance(event, Failure):
+                raise event.error
+            if isinstance(event, KeepAlive):
+                continue
+            first = self._methods[type(event)](event)
+            if first or isinstance(event, End):
+                break
         return self._with_first(first, events)
 
     async def _with_first(self, first: bytes, events: AsyncIterator[Event]) -> AsyncIterator[bytes]:

@@ -1,0 +1,199 @@
+"""A reply that is stored nowhere, written for one reader."""
+
+import asyncio
+import contextvars
+import logging
+import time
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from django.conf import settings
+from django.db import Error as DatabaseError
+from django.db import transaction
+from django.http import HttpRequest
+
+from accounts.models import User
+from chat import usage
+from chat.models import MessageStatus
+from chat.ollama import client
+from chat.ollama.client import ChatMessage, Format, Stats
+from chat.ollama.errors import ModelError, PromptTooLong
+from chat.ollama.errors import UnknownModel as UnknownHere
+from chat.prompt.estimate import estimate
+from chat.prompt.marks import neutralize_markup
+from chat.prompt.window import TOKENS_OF_A_TEMPLATE
+from chat.replies.events import Cursor, Delta, End, Event, Failure, KeepAlive
+from chat.replies.live import KEEP_ALIVE_SECONDS, PIECE_SECONDS
+from core import ratelimit
+from core.database import in_background, in_database, writers
+from openai_api.errors import UnknownModel
+
+logger = logging.getLogger(__name__)
+
+_tasks: set[asyncio.Task[Stats]] = set()  # the event loop keeps weak references only
+
+
+class Generation:
+    """One call to the model, and what has come of it."""
+
+    def __init__(
+        self,
+        user: User,
+        model: str,
+        messages: Sequence[ChatMessage],
+        options: dict[str, Any],
+        format: Format | None,
+    ) -> None:
+        self.user, self.model, self.messages = user, model, messages
+        self.options, self.format = options, format
+        self.text = self.thinking = ""
+        self.pieces = 0
+        self.began_at = time.monotonic()
+        self.first_token_ms: int | None = None
+        self._news = asyncio.Event()
+        # A context of its own: its last query comes after the request, where a reader leaves.
+        self._task = asyncio.get_running_loop().create_task(
+            self._write(), context=contextvars.Context()
+        )
+        _tasks.add(self._task)
+        self._task.add_done_callback(self._finish)
+
+    async def events(self) -> AsyncIterator[Event]:
+        """Yield what happens, as readers of stored replies get it; without a reader it ends."""
+        cursor = Cursor(0)
+        try:
+            while True:
+                self._news.clear()
+                if event := cursor.advance(self.text, self.thinking):
+                    yield event
+                    await asyncio.wait([self._task], timeout=PIECE_SECONDS)
+                elif self._task.done():
+                    yield self._last_event()
+                    return
+                elif not await self._has_news():
+                    yield KeepAlive()
+        finally:
+            self._task.cancel()
+
+    async def _has_news(self) -> bool:
+        try:
+            async with asyncio.timeout(KEEP_ALIVE_SECONDS):
+                return await self._news.wait()
+        except TimeoutError:
+            return False
+
+    def _add(self, text: str, thinking: str) -> None:
+        if not self.pieces:
+            self.first_token_ms = int((time.monotonic() - self.began_at) * 1000)
+        self.pieces += 1
+        self.text += text
+        self.thinking += thinking
+        self._news.set()
+
+    async def _write(self) -> Stats:
+        stats = None
+        try:
+            stats = await client.chat(
+                self.model, self.messages, self.options, self._add, format=self.format
+            )
+            return stats
+        finally:
+            if stats or self.pieces:
+                await self._count(stats)
+
+    async def _count(self, stats: Stats | None) -> None:
+        """Add to what the user has used; where Ollama's report is missing, by estimates."""
+        size = sum(estimate(message["content"]) for message in self.messages)
+        try:
+            await in_background(
+                writers,
+                usage.add,
+                self.user.pk,
+                self.model,
+                replies=1,
+                prompt_tokens=stats.prompt_tokens if stats else size,
+                completion_tokens=stats.completion_tokens if stats else self.pieces,
+            )
+        except DatabaseError:
+            logger.exception("A completion of user %s was not counted", self.user.pk)
+
+    def _finish(self, task: asyncio.Task[Stats]) -> None:
+        _tasks.discard(task)
+        self._news.set()
+        if not task.cancelled():
+            task.exception()  # which the reader gets, if there is one
+
+    def _last_event(self) -> Event:
+        try:
+            stats = self._task.result()
+        except ModelError as error:
+            return Failure(error)
+        return End(
+            MessageStatus.COMPLETE,
+            stats.finish_reason,
+            {
+                "prompt_tokens": stats.prompt_tokens,
+                "completion_tokens": stats.completion_tokens,
+                "duration_ms": stats.duration_ms,
+                "first_token_ms": self.first_token_ms,
+            },
+        )
+
+
+async def begin(
+    request: HttpRequest,
+    user: User,
+    model: str,
+    messages: Sequence[ChatMessage],
+    options: dict[str, Any],
+    format: Format | None,
+) -> Generation:
+    """Have a model answer a conversation of the client's own.
+
+    Raises `RateLimited`, `QuotaExceeded`, `UnknownModel`, `ModelError` and, where the conversation
+    does not fit the model's window, `PromptTooLong`.
+    """
+    await in_database(admit, request, user)
+    await require_model(model)
+    window = await client.window(model)
+    safe = [
+        ChatMessage(role=message["role"], content=neutralize_markup(message["content"]))
+        for message in messages
+    ]
+    size = TOKENS_OF_A_TEMPLATE + sum(estimate(message["content"]) for message in safe)
+    room = window - size
+    if room < 1:
+        raise PromptTooLong(size, window)
+    limit = min(settings.CHAT_REPLY_TOKENS_MAX, max(1, room))
+    return Generation(
+        user, model, safe, {"num_predict": limit, **options, "num_ctx": window}, format
+    )
+
+
+async def require_model(name: str) -> None:
+    """Raise `UnknownModel` unless Ollama has the model."""
+    try:
+        await client.require_model(name)
+    except UnknownHere as error:
+        raise UnknownModel(error.fields["model"][0] if error.fields else None) from None
+
+
+def admit(request: HttpRequest, user: User) -> None:
+    """Count a call; raise `RateLimited` or `QuotaExceeded`."""
+    ratelimit.count(request, "chat")
+    with transaction.atomic():
+        usage.check_quota(user)
+
+
+async def collect(events: AsyncIterator[Event]) -> tuple[str, End]:
+    """Return the whole text, and how it has ended. Raises the `ApiError` with which it failed."""
+    text = ""
+    async for event in events:
+        match event:
+            case Delta():
+                text += event.text
+            case Failure(error):
+                raise error
+            case End():
+                return text, event
+    raise AssertionError("a reply ends with an event that says so")
