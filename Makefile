@@ -25,7 +25,7 @@ run: python ## install what is missing and serve on PORT (default 8000) until Ct
 # Two at a time, each with servers of its own; a file's tests stay together, as they share some.
 test: python ## run the tests; pytest's own arguments go in ARGS="..."
 	@$(SET_UP) tools
-	@exec .venv/bin/python -m pytest -rs -n 2 --dist loadfile $(ARGS)
+	@exec .venv/bin/python -m pytest -rs -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-fast: python ## run the tests that start no processes, in seconds; ARGS as above
 	@$(SET_UP) tools

@@ -155,6 +155,7 @@ def test_a_title_that_was_given_meanwhile_survives_a_failure(
     with sending(ann, thread) as reading:
         reading.until("event: start")
         ann.put(f"/chat/threads/{thread.pk}/update-title/", json={"title": "Mine"})
+        ollama.wait_for_open(1)
         ollama.release()
         assert "event: error" in reading.to_the_end()
 

@@ -194,6 +194,7 @@ def test_events_start_at_once_and_plain_text_with_the_first_token(
         reading.until("event: start")
         with pytest.raises(httpx.ReadTimeout):
             ann.get(path_of(thread), headers={"Accept": "text/plain"}, timeout=0.3)
+        ollama.wait_for_open(1)
         ollama.release()
         assert text_of(events_of(reading.to_the_end())) == "Hi"
 

@@ -195,6 +195,7 @@ def test_of_many_messages_at_the_same_moment_one_wins_after_a_crash_too(
             with ThreadPoolExecutor(len(callers)) as pool:
                 sends = [pool.submit(caller.say, thread) for caller in callers]
                 refused = [send.result() for send in islice(as_completed(sends), 7)]
+                ollama.wait_for_open(1)
                 ollama.release()
 
             assert {refusal(answer) for answer in refused} == {(409, "reply_in_progress")}

@@ -59,6 +59,7 @@ def test_replies_written_at_once_do_not_exceed_the_allowance(
             pool.submit(caller.say, thread) for caller, thread in zip(callers, threads, strict=True)
         ]
         refused = [send.result() for send in islice(as_completed(sends), 7)]
+        ollama.wait_for_open(1)
         ollama.release()
 
     for answer in refused:

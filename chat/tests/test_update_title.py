@@ -81,6 +81,7 @@ def test_a_thread_is_titled_by_the_first_words_of_its_first_message(
     ):
         thread.refresh_from_db()
         assert thread.title == title  # before the model has said a word
+        ollama.wait_for_open(1)
         ollama.release()
     assert len(title) <= 60
 
