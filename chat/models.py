@@ -149,6 +149,8 @@ class Message(models.Model):
 
     objects = MessageQuerySet.as_manager()
 
+    sibling_ids: list[int]  # set by branches.py: those with the same parent, oldest first
+
     class Meta:
         indexes = [
             models.Index(F("thread"), F("id").desc(), name="newest_of_thread"),

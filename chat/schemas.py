@@ -89,7 +89,16 @@ class Page(Schema):
 
 
 class MessagesPage(Page):
+    """Without `leaf` the current branch is wanted."""
+
     limit: Limit = 200
+    leaf: MessageId | None = None
+
+
+class MessageChoice(Body):
+    """One of a thread's messages."""
+
+    message_id: MessageId
 
 
 class ResumePoint(Schema):
@@ -129,6 +138,7 @@ class ThreadInList(Answer):
 class ThreadOut(ThreadInList):
     system_prompt: str | None
     options: OptionsOut
+    current_message_id: int | None
 
 
 class ThreadCreated(Schema):
@@ -163,6 +173,7 @@ class MessageOut(Answer):
 
     id: int
     parent_id: int | None
+    sibling_ids: list[int]
     sender: Literal["user", "bot"]
     content: str
     thinking: str

@@ -7,7 +7,7 @@ half of the CPU time of a send. `docs/performance.md` has the figures.
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime
 
-from django.db import models
+from django.db import connection, models
 from django.http import Http404
 
 from accounts.models import User
@@ -68,6 +68,107 @@ def path_back(end: Message, *, oldest: int, tokens: int) -> list[Message]:
     )
 
 
+def page_of_branch(thread_id: int, end_id: int, limit: int) -> list[Message]:
+    """Return up to `limit` messages of a branch of this thread, from its end back."""
+    return list(
+        Message.objects.raw(
+            """
+            WITH RECURSIVE path(id, parent_id, number) AS (
+                SELECT id, parent_id, 1 FROM chat_message WHERE id = %s AND thread_id = %s
+                UNION ALL
+                SELECT m.id, m.parent_id, number + 1
+                FROM chat_message m JOIN path ON m.id = path.parent_id WHERE number < %s)
+            SELECT m.* FROM path JOIN chat_message m ON m.id = path.id ORDER BY m.id DESC""",
+            [end_id, thread_id, limit],
+        )
+    )
+
+
+def ids_below(thread_id: int, message_id: int) -> list[int]:
+    """Return the ids of a message of this thread and of all that follow it, the oldest first."""
+    return sql.column(
+        """
+        WITH RECURSIVE below(id) AS (
+            SELECT id FROM chat_message WHERE id = %s AND thread_id = %s
+            UNION ALL
+            SELECT m.id FROM chat_message m JOIN below ON m.parent_id = below.id)
+        SELECT id FROM below ORDER BY id""",
+        message_id,
+        thread_id,
+    )
+
+
+def newest_below(thread_id: int, message_id: int | None, *, but: int | None = None) -> int | None:
+    """Return the newest message that follows this one, or itself: the end of a branch.
+
+    None where it is not one of this thread's. `message_id` is None for the whole thread. The
+    message `but` is left out with all that follow it.
+    """
+    anchor = "parent_id IS NULL" if message_id is None else "id = %s"
+    newest: int | None
+    (newest,) = sql.column(
+        f"""
+        WITH RECURSIVE below(id) AS (
+            SELECT id FROM chat_message WHERE thread_id = %s AND id <> %s AND {anchor}
+            UNION ALL
+            SELECT m.id FROM chat_message m JOIN below ON m.parent_id = below.id WHERE m.id <> %s)
+        SELECT MAX(id) FROM below""",  # noqa: S608  # nosec B608
+        thread_id,
+        but or 0,
+        *([] if message_id is None else [message_id]),
+        but or 0,
+    )
+    return newest
+
+
+def copy_path(thread_id: int, end_id: int, copy_id: int) -> None:
+    """Copy the messages up to `end_id` into the thread `copy_id`, which has none yet.
+
+    No process writes the copies, and their prompts began in another thread.
+    """
+    columns = ", ".join(
+        connection.ops.quote_name(str(field.column))
+        for field in Message._meta.concrete_fields
+        if field.name not in NOT_COPIED
+    )
+    sql.execute(
+        f"""
+        INSERT INTO chat_message (thread_id, owner, takeovers, {columns})
+        WITH RECURSIVE path(id, parent_id) AS (
+            SELECT id, parent_id FROM chat_message WHERE id = %s AND thread_id = %s
+            UNION ALL
+            SELECT m.id, m.parent_id FROM chat_message m JOIN path ON m.id = path.parent_id)
+        SELECT %s, '', 0, {columns}
+        FROM chat_message WHERE id IN (SELECT id FROM path) ORDER BY id""",  # noqa: S608  # nosec B608
+        end_id,
+        thread_id,
+        copy_id,
+    )
+    sql.execute(
+        """
+        UPDATE chat_message SET parent_id = (
+            SELECT MAX(m.id) FROM chat_message m
+            WHERE m.thread_id = %s AND m.id < chat_message.id)
+        WHERE thread_id = %s""",
+        copy_id,
+        copy_id,
+    )
+
+
+NOT_COPIED = {
+    "id",
+    "thread",
+    "parent",
+    "context_start",
+    "owner",
+    "takeovers",
+    "rewind_offset",
+    "heartbeat_at",
+    "followed_at",
+    "unread_since",
+}
+
+
 def record_activity(thread: Thread, title: str, now: datetime, *, only_if_unmoved: bool) -> bool:
     """Set a thread's last activity, and its title where it has none; return whether it was there.
 
@@ -97,6 +198,18 @@ def set_current_message(thread: Thread, message: Message) -> None:
     """Have the thread's current branch end in a message."""
     statement = "UPDATE chat_thread SET current_message_id = %s WHERE id = %s"
     sql.execute(statement, message.pk, thread.pk)
+
+
+def delete_messages(ids: Sequence[int]) -> None:
+    """Delete messages to which no others refer.
+
+    The ORM would look for the messages that follow each, and for those that follow them, one level
+    of recursion a message.
+    """
+    sql.execute(
+        f"DELETE FROM chat_message WHERE id IN ({', '.join(['%s'] * len(ids))})",  # noqa: S608  # nosec B608
+        *ids,
+    )
 
 
 def save_reply_end(reply: Message, *, only_if_generating: bool) -> bool:

@@ -14,6 +14,13 @@ def execute(statement: str, *parameters: Any) -> int:
         return int(cursor.rowcount)
 
 
+def column(statement: str, *parameters: Any) -> list[Any]:
+    """Run one statement that reads, and return the first value of each row."""
+    with connection.cursor() as cursor:
+        cursor.execute(statement, [to_database(parameter) for parameter in parameters])
+        return [row[0] for row in cursor.fetchall()]
+
+
 def execute_many(statement: str, rows: Iterable[Sequence[Any]]) -> None:
     """Run one statement once for each row of parameters."""
     with connection.cursor() as cursor:

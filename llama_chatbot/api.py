@@ -9,6 +9,7 @@ from ninja.operation import Operation
 
 from accounts.authentication import optional, session_only, session_or_token
 from accounts.views import router as accounts_router
+from chat.views.messages import router as messages_router
 from chat.views.replies import router as replies_router
 from chat.views.threads import router as threads_router
 from chat.views.usage import router as usage_router
@@ -68,5 +69,6 @@ error_handlers.register(api)
 api.add_router("/auth/usage/", usage_router)
 api.add_router("/auth/", accounts_router)
 api.add_router("/chat/", threads_router)
+api.add_router("/chat/", messages_router)
 api.add_router("/chat/", replies_router)
 api.add_router("/health/", health_router)

@@ -6,7 +6,13 @@ import pytest
 
 from llama_chatbot.api import api
 
-VALUES = {"thread_id": "1", "session_id": "1", "token_id": "1", "username": "nobody"}
+VALUES = {
+    "thread_id": "1",
+    "message_id": "1",
+    "session_id": "1",
+    "token_id": "1",
+    "username": "nobody",
+}
 
 
 class Route(NamedTuple):

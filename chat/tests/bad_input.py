@@ -12,6 +12,8 @@ CALLS = [
     ("POST", "/chat/threads/new/", "title"),
     ("PATCH", "/chat/threads/{}/", "title"),
     ("PUT", "/chat/threads/{}/update-title/", "title"),
+    ("PUT", "/chat/threads/{}/branch/", "message_id"),
+    ("POST", "/chat/threads/{}/fork/", "message_id"),
 ]
 every_call = pytest.mark.parametrize(
     ("method", "path", "field"), CALLS, ids=[f"{method} {path}" for method, path, _ in CALLS]

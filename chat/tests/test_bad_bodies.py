@@ -25,6 +25,8 @@ NEEDING_A_BODY = [
     ("POST", "/chat/streaming-response/{}/"),
     ("POST", "/chat/response/{}/"),
     ("PUT", "/chat/threads/{}/update-title/"),
+    ("PUT", "/chat/threads/{}/branch/"),
+    ("POST", "/chat/threads/{}/fork/"),
 ]
 
 

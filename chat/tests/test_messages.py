@@ -12,8 +12,13 @@ def url(thread: Thread) -> str:
 
 
 def messages_of(thread: Thread, number: int) -> list[int]:
-    """Create messages; return their ids, oldest first."""
-    return [Message.objects.create(thread=thread, sender=Sender.USER).pk for _ in range(number)]
+    """Create messages, each following the one before; return their ids, oldest first."""
+    ids = []
+    newest = Message.objects.filter(thread=thread).order_by("-pk").first()
+    for _ in range(number):
+        newest = Message.objects.create(thread=thread, parent=newest, sender=Sender.USER)
+        ids.append(newest.pk)
+    return ids
 
 
 def page(

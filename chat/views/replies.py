@@ -10,7 +10,7 @@ from django.shortcuts import aget_object_or_404
 from ninja import Query, Router
 
 from accounts.authentication import UserRequest
-from chat import schemas, statements
+from chat import branches, schemas, statements
 from chat.models import MessageStatus, Send, Sender, Thread
 from chat.ollama.errors import ModelBusy, ModelMissing, ModelTimeout, ModelUnavailable
 from chat.replies import actions, forms
@@ -59,6 +59,7 @@ IDEMPOTENCY_KEY = Header(
 async def respond(request: UserRequest, thread_id: int, body: schemas.NewMessage) -> dict[str, Any]:
     """Send a message; answer with the whole reply."""
     message = await wait(await send(request, thread_id, body))
+    await in_database(branches.add_siblings, [message])
     return {"response": message.content, "message": message, "usage": message.usage}
 
 

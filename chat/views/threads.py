@@ -7,11 +7,9 @@ from ninja import Query, Router, Status
 
 from accounts.authentication import UserRequest
 from chat import schemas, statements, threads
-from chat.models import Message, Thread
+from chat.models import Thread
 from chat.ollama import client
 from chat.ollama.errors import ModelTimeout, ModelUnavailable
-from chat.replies.orphans import interrupt_orphans
-from core import paging
 from core.database import in_database
 from core.errors import NotFound
 from core.openapi import describe
@@ -87,26 +85,6 @@ def delete_thread(request: UserRequest, thread_id: int) -> dict[str, str]:
     if not threads.delete(request.auth.threads.filter(pk=thread_id)):
         raise NotFound
     return {"status": "Thread deleted successfully"}
-
-
-@router.get("/threads/{int:thread_id}/messages/", response=schemas.MessagesOut)
-@rate_limit("read")
-def list_messages(
-    request: UserRequest, thread_id: int, page: Query[schemas.MessagesPage]
-) -> dict[str, Any]:
-    """List a thread's messages, oldest first; the first page has the newest of them."""
-    thread = statements.get_thread(request.auth, thread_id)
-    messages = Message.objects.filter(thread=thread)
-    interrupt_orphans(messages)
-    if page.cursor:
-        messages = messages.filter(pk__lt=paging.decode(page.cursor, thread)[0])
-    newest, older = paging.page(
-        messages.order_by("-pk")[: page.limit + 1],
-        page.limit,
-        thread,
-        lambda message: (message.pk,),
-    )
-    return {"messages": newest[::-1], "next": older}
 
 
 @router.get("/models/", response=schemas.ModelsOut)

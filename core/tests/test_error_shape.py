@@ -26,6 +26,8 @@ BODIES = {
     "/auth/password/reset/confirm/": {"uid": "MQ", "token": "x-x", "new_password": "x"},
     "/auth/tokens/": {"name": "x", "days": 1},
     "/chat/threads/1/update-title/": {"title": "x"},
+    "/chat/threads/1/branch/": {"message_id": 1},
+    "/chat/threads/1/fork/": {"message_id": 1},
     "/chat/response/1/": {"message": "x"},
     "/chat/streaming-response/1/": {"message": "x"},
 }

@@ -20,6 +20,7 @@ JSON = {"Content-Type": "application/json"}
         ("DELETE", "/auth/tokens/1/", 404),
         ("DELETE", "/chat/threads/delete/", 200),
         ("DELETE", "/chat/threads/{thread}/delete/", 200),
+        ("DELETE", "/chat/threads/{thread}/messages/1/", 404),
         ("POST", "/chat/threads/{thread}/stop/", 200),
     ],
 )

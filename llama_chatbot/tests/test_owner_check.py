@@ -15,6 +15,7 @@ from testing.people import PASSWORD, Caller, create_user
 from testing.processes import Server
 
 SECRET = "what only Ann may read"
+MESSAGE_ID = "{int:message_id}"  # in a body or a path
 UNLISTED = {
     "openapi.json",
     "docs/",
@@ -62,6 +63,9 @@ RULES = {
     "PATCH /chat/threads/{int:thread_id}/update-title/": Rule(404, body={"title": "x"}),
     "DELETE /chat/threads/{int:thread_id}/delete/": Rule(404),
     "GET /chat/threads/{int:thread_id}/messages/": Rule(404),
+    "DELETE /chat/threads/{int:thread_id}/messages/{int:message_id}/": Rule(404),
+    "PUT /chat/threads/{int:thread_id}/branch/": Rule(404, body={"message_id": MESSAGE_ID}),
+    "POST /chat/threads/{int:thread_id}/fork/": Rule(404, body={"message_id": MESSAGE_ID}),
     "POST /chat/response/{int:thread_id}/": Rule(404, body={"message": "x"}),
     "POST /chat/streaming-response/{int:thread_id}/": Rule(404, body={"message": "x"}),
     "GET /chat/streaming-response/{int:thread_id}/": Rule(404),
@@ -85,14 +89,15 @@ def routes() -> Iterator[str]:
 
 @pytest.fixture
 def paths(ann: Caller) -> dict[str, Any]:
-    """The ids of what is Ann's: a thread with two messages, a session and a token."""
+    """The ids of what is Ann's: a thread with two messages, one of them, a session and a token."""
     assert ann.user
     thread = ann.thread(title=SECRET)
     for sender in Sender:
-        Message.objects.create(thread=thread, sender=sender, content=SECRET)
+        message = Message.objects.create(thread=thread, sender=sender, content=SECRET)
     token, _ = Token.objects.issue(ann.user, SECRET, 1)
     return {
         "{int:thread_id}": thread.pk,
+        MESSAGE_ID: message.pk,
         "{int:session_id}": Session.objects.get().public_id,
         "{int:token_id}": token.pk,
         "{username}": "ann",
@@ -160,8 +165,10 @@ def test_nobody_else_gets_at_what_is_anns(
     for name, value in paths.items():
         path = path.replace(name, str(value))
 
+    body = {name: paths.get(value, value) for name, value in (RULES[route].body or {}).items()}
+
     with caller_of_kind(server, who) as caller:
-        answer = caller.request(method, path, json=RULES[route].body)
+        answer = caller.request(method, path, json=body or None)
 
     assert answer.status_code == expected(route, who), answer.text
     assert SECRET not in answer.text
