@@ -76,9 +76,15 @@ def fill(here: World, person: Person, threads: int, turns: int, turns_here: int)
         thread_of_turn = (
             f"CASE n % {nth} WHEN 0 THEN {thread} ELSE {thread} + 1 + n % {threads - 1} END"
         )
-        for source, parent in ((question, "NULL"), (reply, f"{question} + 2 * n")):
+        # There each follows the one before it; elsewhere each begins its thread anew.
+        before = f"CASE n % {nth} WHEN 0 THEN {reply} + 2 * (n - {nth}) END"
+        for source, parent in ((question, before), (reply, f"{question} + 2 * n")):
             changes = {"id": f"{source} + 2 * n", "thread_id": thread_of_turn, "parent_id": parent}
             copy(database, "chat_message", source, turns, **changes)
+        database.execute(
+            "UPDATE chat_thread SET current_message_id ="
+            " (SELECT MAX(id) FROM chat_message WHERE thread_id = chat_thread.id)"
+        )
         database.execute("COMMIT")
         database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
