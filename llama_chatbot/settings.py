@@ -1,9 +1,10 @@
 """Every setting, read from the environment or from the file `.env` next to `manage.py`.
 
 The environment takes precedence over the file. An invalid value stops the start with one line that
-names its variable. README.md lists them all.
+names its variable. docs/settings.md explains them all.
 """
 
+import logging
 import sys
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -318,7 +319,7 @@ CHAT_SHUTDOWN_GRACE_SECONDS: float = read(
 
 # --- Logging ------------------------------------------------------------------------------------
 
-LOG_LEVEL: str | int = read(env.log_level, "LOG_LEVEL", "INFO")
+LOG_LEVEL: int = read(env.log_level, "LOG_LEVEL", logging.INFO)
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,

