@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
+from llama_chatbot.settings import RATE_LIMITS
 from testing.people import Caller, long_ago
 from testing.processes import Memcached, Server, StartServer
 from testing.routes import Route, every_route, routes
@@ -173,9 +174,6 @@ def test_a_database_that_stays_locked(
     assert "database is locked" in server.log()
 
 
-RATES = ("CHAT", "READ", "WRITE", "LOGIN", "LOGIN_ACCOUNT", "REGISTER", "PASSWORD_RESET")
-
-
 @pytest.fixture(scope="module")
 def limited(
     server_environment: dict[str, str],
@@ -184,7 +182,7 @@ def limited(
 ) -> Iterator[Server]:
     """A server that takes one call of each kind a day."""
     settings = {"CACHE_LOCATION": memcached.location}
-    settings |= {f"RATE_LIMIT_{name}": "1/d" for name in RATES}
+    settings |= {f"RATE_LIMIT_{name.upper()}": "1/d" for name in RATE_LIMITS}
     with Server(tmp_path_factory.mktemp("limited"), {**server_environment, **settings}) as server:
         yield server
 
