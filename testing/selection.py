@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 # Whichever fixture starts a process needs one of these.
-PROCESS_FIXTURES = {"memcached", "postgresql", "server_environment"}
+PROCESS_FIXTURES = {"bundled_model", "memcached", "postgresql", "server_environment"}
 
 _forbidden_for: str | None = None
 
@@ -24,11 +24,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def starts_processes(item: pytest.Item) -> bool:
-    """Return whether a test's fixtures start processes, or its module or `conftest.py` may."""
-    if PROCESS_FIXTURES.intersection(getattr(item, "fixturenames", ())):
-        return True
-    package = sys.modules.get(f"{item.module.__package__}.conftest")  # type: ignore[attr-defined]
-    return any(hasattr(module, "subprocess") for module in (item.module, package))  # type: ignore[attr-defined]
+    """Return whether a test's fixtures start processes, or its module may."""
+    uses = PROCESS_FIXTURES.intersection(getattr(item, "fixturenames", ()))
+    return bool(uses) or hasattr(item.module, "subprocess")  # type: ignore[attr-defined]
 
 
 def refuse_processes(event: str, args: tuple[Any, ...]) -> None:

@@ -6,7 +6,7 @@ import httpx
 import ollama
 import pytest
 
-from local_model.tests.conftest import NAME, Running
+from testing.processes.bundled_model import BUNDLED_MODEL, Running
 
 HELLO = [{"role": "user", "content": "Hello"}]
 
@@ -26,7 +26,7 @@ def test_the_server_has_a_version(server: Running) -> None:
 def test_the_one_model_is_listed(server: Running, client: ollama.Client) -> None:
     (model,) = client.list().models
 
-    assert model.model == NAME
+    assert model.model == BUNDLED_MODEL
     assert model.size is not None
     assert model.size > 90_000_000
     assert model.digest is not None
@@ -41,7 +41,7 @@ def test_the_one_model_is_listed(server: Running, client: ollama.Client) -> None
 
 
 def test_show_has_the_context_length_that_is_served(client: ollama.Client) -> None:
-    shown = client.show(NAME)
+    shown = client.show(BUNDLED_MODEL)
 
     assert shown.modelinfo is not None
     assert shown.modelinfo["general.architecture"] == "llama"
@@ -56,12 +56,12 @@ def test_show_has_the_context_length_that_is_served(client: ollama.Client) -> No
 def test_ps_lists_the_model_with_the_context_length_served(client: ollama.Client) -> None:
     (model,) = client.ps().models
 
-    assert (model.model, model.context_length) == (NAME, 4096)
+    assert (model.model, model.context_length) == (BUNDLED_MODEL, 4096)
 
 
 def test_pulling_its_own_model_succeeds(client: ollama.Client) -> None:
-    assert client.pull(NAME).status == "success"
-    assert [part.status for part in client.pull(NAME, stream=True)] == ["success"]
+    assert client.pull(BUNDLED_MODEL).status == "success"
+    assert [part.status for part in client.pull(BUNDLED_MODEL, stream=True)] == ["success"]
 
 
 def test_pulling_any_other_model_fails(client: ollama.Client) -> None:
@@ -114,7 +114,7 @@ def test_a_wrong_body_is_refused_in_words(server: Running, body: str, said: str)
     ],
 )
 def test_a_refusal_never_repeats_the_message(server: Running, message: dict[str, Any]) -> None:
-    body = {"model": NAME, "messages": [message]}
+    body = {"model": BUNDLED_MODEL, "messages": [message]}
     answer = httpx.post(f"{server.url}/api/chat", json=body)
 
     assert answer.status_code == 400
@@ -124,7 +124,7 @@ def test_a_refusal_never_repeats_the_message(server: Running, message: dict[str,
 def test_unknown_options_and_nulls_are_ignored(client: ollama.Client) -> None:
     options = {"num_predict": 2, "mirostat": 1, "temperature": None, "seed": None}
 
-    assert client.chat(NAME, HELLO, options=options).eval_count == 2
+    assert client.chat(BUNDLED_MODEL, HELLO, options=options).eval_count == 2
 
 
 def test_wild_options_do_no_harm(client: ollama.Client) -> None:
@@ -139,7 +139,7 @@ def test_wild_options_do_no_harm(client: ollama.Client) -> None:
         "repeat_penalty": 1e-9,
     }
 
-    assert client.chat(NAME, HELLO, options=options).done
+    assert client.chat(BUNDLED_MODEL, HELLO, options=options).done
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import httpx
 import ollama
 import pytest
 
-from local_model.tests.conftest import NAME, Running
+from testing.processes.bundled_model import BUNDLED_MODEL, Running
 
 STORY = [{"role": "user", "content": "Tell me a story about a llama in the Andes."}]
 GREEDY: dict[str, Any] = {"temperature": 0, "seed": 7, "num_predict": 60}
@@ -16,7 +16,7 @@ BEGINNING = "<|im_start|>assistant\n"
 @pytest.fixture
 def prompt(server: Running) -> str:
     """The prompt of the story, as the model gets it."""
-    body = {"model": NAME, "messages": STORY, "_debug_render_only": True, "stream": False}
+    body = {"model": BUNDLED_MODEL, "messages": STORY, "_debug_render_only": True, "stream": False}
     answer = httpx.post(f"{server.url}/api/chat", json=body, timeout=60).json()
     assert "eval_count" not in answer
     return str(answer["_debug_info"]["rendered_template"])
@@ -32,21 +32,22 @@ def test_a_reply_is_carried_on_as_if_nothing_had_happened(
     client: ollama.Client, prompt: str, pieces: int
 ) -> None:
     whole = [
-        part.message.content or "" for part in client.chat(NAME, STORY, stream=True, options=GREEDY)
+        part.message.content or ""
+        for part in client.chat(BUNDLED_MODEL, STORY, stream=True, options=GREEDY)
     ]
     written = "".join(whole[:pieces])
 
     options = {**GREEDY, "num_predict": 60 - pieces}
-    rest = client.generate(NAME, prompt + written, raw=True, options=options)
+    rest = client.generate(BUNDLED_MODEL, prompt + written, raw=True, options=options)
 
     assert written + (rest.response or "") == "".join(whole)
     assert rest.done_reason == "length"
 
 
 def test_a_carried_on_prompt_is_cached(server: Running, client: ollama.Client, prompt: str) -> None:
-    reply = client.chat(NAME, STORY, options=GREEDY)
+    reply = client.chat(BUNDLED_MODEL, STORY, options=GREEDY)
     body = {
-        "model": NAME,
+        "model": BUNDLED_MODEL,
         "prompt": prompt + (reply.message.content or ""),
         "raw": True,
         "stream": False,
@@ -59,8 +60,8 @@ def test_a_carried_on_prompt_is_cached(server: Running, client: ollama.Client, p
 
 
 def test_a_text_is_answered_as_a_users_message(client: ollama.Client) -> None:
-    chat = client.chat(NAME, STORY, options=GREEDY)
-    generated = client.generate(NAME, STORY[0]["content"], options=GREEDY)
+    chat = client.chat(BUNDLED_MODEL, STORY, options=GREEDY)
+    generated = client.generate(BUNDLED_MODEL, STORY[0]["content"], options=GREEDY)
 
     assert generated.response == chat.message.content
 
@@ -71,14 +72,14 @@ def test_a_trailing_message_of_the_assistant_is_carried_on(client: ollama.Client
         {"role": "assistant", "content": "1, 2, 3, 4, 5, 6,"},
     ]
 
-    answer = client.chat(NAME, messages, options={"temperature": 0, "num_predict": 3})
+    answer = client.chat(BUNDLED_MODEL, messages, options={"temperature": 0, "num_predict": 3})
 
     assert (answer.message.content or "").strip().startswith("7")
 
 
 def test_a_raw_prompt_too_long_is_refused(client: ollama.Client) -> None:
     with pytest.raises(ollama.ResponseError, match="exceeds the available context size"):
-        client.generate(NAME, "owl " * 300, raw=True, options={"num_ctx": 128})
+        client.generate(BUNDLED_MODEL, "owl " * 300, raw=True, options={"num_ctx": 128})
 
 
 @pytest.mark.parametrize(
@@ -93,7 +94,7 @@ def test_a_raw_prompt_too_long_is_refused(client: ollama.Client) -> None:
 def test_a_text_that_cannot_be_continued_is_refused(
     server: Running, body: dict[str, Any], said: str
 ) -> None:
-    answer = httpx.post(f"{server.url}/api/generate", json={"model": NAME, **body})
+    answer = httpx.post(f"{server.url}/api/generate", json={"model": BUNDLED_MODEL, **body})
 
     assert answer.status_code == 400
     assert said in answer.json()["error"]

@@ -8,7 +8,7 @@ import httpx
 import ollama
 import pytest
 
-from local_model.tests.conftest import NAME, Running
+from testing.processes.bundled_model import BUNDLED_MODEL, Running
 
 GREEDY = {"temperature": 0, "num_predict": 24}
 STORY = [{"role": "user", "content": "Tell me a long story about a llama in the Andes."}]
@@ -22,7 +22,7 @@ def question(words: int, about: str = "owl") -> dict[str, str]:
 
 def final_record(server: Running, messages: list[dict[str, str]], **options: Any) -> dict[str, Any]:
     """Chat without the official client, which drops fields that it does not know."""
-    body = {"model": NAME, "messages": messages, "options": options, "stream": False}
+    body = {"model": BUNDLED_MODEL, "messages": messages, "options": options, "stream": False}
     answer = httpx.post(f"{server.url}/api/chat", json=body, timeout=60)
     assert answer.status_code == 200, answer.text
     record: dict[str, Any] = answer.json()
@@ -30,7 +30,7 @@ def final_record(server: Running, messages: list[dict[str, str]], **options: Any
 
 
 def test_a_reply_is_streamed_token_by_token(client: ollama.Client) -> None:
-    *parts, last = client.chat(NAME, STORY, stream=True, options=GREEDY)
+    *parts, last = client.chat(BUNDLED_MODEL, STORY, stream=True, options=GREEDY)
 
     assert len(parts) > 10
     assert all(part.message.role == "assistant" and not part.done for part in parts)
@@ -39,9 +39,9 @@ def test_a_reply_is_streamed_token_by_token(client: ollama.Client) -> None:
 
 
 def test_the_last_record_has_the_counts_and_durations(client: ollama.Client) -> None:
-    *_, last = client.chat(NAME, STORY, stream=True, options=GREEDY)
+    *_, last = client.chat(BUNDLED_MODEL, STORY, stream=True, options=GREEDY)
 
-    assert last.model == NAME
+    assert last.model == BUNDLED_MODEL
     assert last.done_reason == "length"
     assert last.eval_count == 24
     assert last.prompt_eval_count is not None
@@ -54,8 +54,8 @@ def test_the_last_record_has_the_counts_and_durations(client: ollama.Client) -> 
 
 
 def test_a_whole_reply_is_the_streamed_one_in_one_piece(client: ollama.Client) -> None:
-    streamed = client.chat(NAME, STORY, stream=True, options=GREEDY)
-    whole = client.chat(NAME, STORY, options=GREEDY)
+    streamed = client.chat(BUNDLED_MODEL, STORY, stream=True, options=GREEDY)
+    whole = client.chat(BUNDLED_MODEL, STORY, options=GREEDY)
 
     assert whole.message.content == "".join(part.message.content or "" for part in streamed)
     assert whole.done
@@ -64,7 +64,7 @@ def test_a_whole_reply_is_the_streamed_one_in_one_piece(client: ollama.Client) -
 
 async def test_the_asynchronous_client_works_too(server: Running) -> None:
     client = ollama.AsyncClient(server.url)
-    stream = await client.chat(NAME, STORY, stream=True, options={"num_predict": 3})
+    stream = await client.chat(BUNDLED_MODEL, STORY, stream=True, options={"num_predict": 3})
 
     assert [part.done async for part in stream] == [False, False, False, True]
 
@@ -72,7 +72,7 @@ async def test_the_asynchronous_client_works_too(server: Running) -> None:
 def test_a_reply_ends_by_itself(client: ollama.Client) -> None:
     messages = [{"role": "user", "content": "What is 2+2?"}]
 
-    reply = client.chat(NAME, messages, options={"temperature": 0, "num_predict": 100})
+    reply = client.chat(BUNDLED_MODEL, messages, options={"temperature": 0, "num_predict": 100})
 
     assert reply.done_reason == "stop"
     assert "4" in (reply.message.content or "")
@@ -81,10 +81,10 @@ def test_a_reply_ends_by_itself(client: ollama.Client) -> None:
 def test_a_reply_stops_before_a_stop_string(client: ollama.Client) -> None:
     messages = [{"role": "user", "content": "Count from 1 to 20."}]
     options = {"temperature": 0, "num_predict": 40}
-    unstopped = client.chat(NAME, messages, options=options).message.content or ""
+    unstopped = client.chat(BUNDLED_MODEL, messages, options=options).message.content or ""
     assert "3" in unstopped
 
-    reply = client.chat(NAME, messages, options={**options, "stop": ["3"]})
+    reply = client.chat(BUNDLED_MODEL, messages, options={**options, "stop": ["3"]})
 
     assert reply.done_reason == "stop"
     assert reply.message.content == unstopped.partition("3")[0]
@@ -94,7 +94,7 @@ def test_a_reply_stops_before_a_stop_string(client: ollama.Client) -> None:
 def test_the_same_seed_gives_the_same_reply(client: ollama.Client, temperature: float) -> None:
     options = {"temperature": temperature, "seed": 7, "num_predict": 40}
 
-    replies = {client.chat(NAME, STORY, options=options).message.content for _ in range(2)}
+    replies = {client.chat(BUNDLED_MODEL, STORY, options=options).message.content for _ in range(2)}
 
     assert len(replies) == 1
 
@@ -102,7 +102,7 @@ def test_the_same_seed_gives_the_same_reply(client: ollama.Client, temperature: 
 def test_without_a_seed_replies_differ(client: ollama.Client) -> None:
     options = {"temperature": 1.5, "num_predict": 40}
 
-    replies = {client.chat(NAME, STORY, options=options).message.content for _ in range(3)}
+    replies = {client.chat(BUNDLED_MODEL, STORY, options=options).message.content for _ in range(3)}
 
     assert len(replies) > 1
 
@@ -110,7 +110,7 @@ def test_without_a_seed_replies_differ(client: ollama.Client) -> None:
 def test_letters_of_many_bytes_arrive_whole(client: ollama.Client) -> None:
     messages = [{"role": "user", "content": "Repeat this line: 🦙🦙🦙 你好 🦙🦙🦙"}]
 
-    parts = list(client.chat(NAME, messages, stream=True, options=GREEDY))
+    parts = list(client.chat(BUNDLED_MODEL, messages, stream=True, options=GREEDY))
 
     assert not any("\N{REPLACEMENT CHARACTER}" in (part.message.content or "") for part in parts)
 
@@ -150,15 +150,15 @@ def test_the_oldest_messages_are_dropped_when_the_window_is_full(client: ollama.
     """As Ollama does it, the system message stays."""
     newest = [question(50, "teal"), {"role": "assistant", "content": "Yes."}, question(50, "rook")]
     options = {"num_ctx": 256, "num_predict": 1}
-    expected = client.chat(NAME, [SYSTEM, *newest], options=options)
+    expected = client.chat(BUNDLED_MODEL, [SYSTEM, *newest], options=options)
 
-    reply = client.chat(NAME, [SYSTEM, *[question(70)] * 9, *newest], options=options)
+    reply = client.chat(BUNDLED_MODEL, [SYSTEM, *[question(70)] * 9, *newest], options=options)
 
     assert reply.prompt_eval_count == expected.prompt_eval_count
 
 
 def test_prompt_and_reply_together_end_at_the_window(client: ollama.Client) -> None:
-    reply = client.chat(NAME, STORY, options={"num_ctx": 64, "temperature": 0})
+    reply = client.chat(BUNDLED_MODEL, STORY, options={"num_ctx": 64, "temperature": 0})
 
     assert reply.done_reason == "length"
     assert (reply.prompt_eval_count or 0) + (reply.eval_count or 0) == 64
@@ -166,14 +166,14 @@ def test_prompt_and_reply_together_end_at_the_window(client: ollama.Client) -> N
 
 def test_a_last_message_longer_than_the_window_is_refused(client: ollama.Client) -> None:
     with pytest.raises(ollama.ResponseError, match="exceeds the available context size") as refused:
-        client.chat(NAME, [question(300)], stream=False, options={"num_ctx": 128})
+        client.chat(BUNDLED_MODEL, [question(300)], stream=False, options={"num_ctx": 128})
 
     assert refused.value.status_code == 400
 
 
 def test_no_message_is_dropped_with_truncate_off(client: ollama.Client) -> None:
     body = {
-        "model": NAME,
+        "model": BUNDLED_MODEL,
         "messages": [question(70), {"role": "assistant", "content": "Yes."}, question(70)],
         "options": {"num_ctx": 128, "num_predict": 1},
         "stream": False,
@@ -192,11 +192,13 @@ def test_no_message_is_dropped_with_truncate_off(client: ollama.Client) -> None:
 
 def test_a_window_larger_than_the_servers_is_capped(narrow: Running) -> None:
     with pytest.raises(ollama.ResponseError, match=r"context size \(2048 tokens"):
-        ollama.Client(narrow.url).chat(NAME, [question(2100)], options={"num_ctx": 100_000})
+        ollama.Client(narrow.url).chat(
+            BUNDLED_MODEL, [question(2100)], options={"num_ctx": 100_000}
+        )
 
 
 def test_an_empty_conversation_loads_the_model(client: ollama.Client) -> None:
-    reply = client.chat(NAME, [])
+    reply = client.chat(BUNDLED_MODEL, [])
 
     assert (reply.done, reply.done_reason, reply.message.content) == (True, "load", "")
 
@@ -206,7 +208,7 @@ def test_more_chats_than_slots_all_get_their_reply(server: Running) -> None:
 
     def ask(number: int) -> None:
         messages = [{"role": "user", "content": f"What is {number} plus {number}?"}]
-        reply = ollama.Client(server.url).chat(NAME, messages, options={"num_predict": 8})
+        reply = ollama.Client(server.url).chat(BUNDLED_MODEL, messages, options={"num_predict": 8})
         reasons.append(reply.done_reason)
 
     threads = [threading.Thread(target=ask, args=(number,)) for number in range(10)]
@@ -220,7 +222,7 @@ def test_more_chats_than_slots_all_get_their_reply(server: Running) -> None:
 
 
 def test_the_records_have_the_same_fields_as_ollamas(server: Running) -> None:
-    body = {"model": NAME, "messages": STORY, "options": {"num_predict": 1}}
+    body = {"model": BUNDLED_MODEL, "messages": STORY, "options": {"num_predict": 1}}
     answer = httpx.post(f"{server.url}/api/chat", json=body, timeout=60)
 
     assert answer.headers["Content-Type"] == "application/x-ndjson"

@@ -10,12 +10,14 @@ import httpx
 import ollama
 import pytest
 
-from local_model.tests.conftest import NAME, Running, serving, start
+from testing.processes.bundled_model import BUNDLED_MODEL, Running, serving, start_python
+
+pytestmark = pytest.mark.usefixtures("bundled_model")
 
 HELLO = [{"role": "user", "content": "Hello"}]
 # The model goes on with the song until its window is full.
 ENDLESS = {
-    "model": NAME,
+    "model": BUNDLED_MODEL,
     "messages": [
         {"role": "user", "content": "Sing."},
         {"role": "assistant", "content": "la la la la la la la la la la"},
@@ -24,7 +26,7 @@ ENDLESS = {
 }
 # Stopping takes half a second on an idle machine; generating would take half a minute.
 SOON = 3
-LONG_PROMPT = {"model": NAME, "messages": [{"role": "user", "content": "owl " * 1900}]}
+LONG_PROMPT = {"model": BUNDLED_MODEL, "messages": [{"role": "user", "content": "owl " * 1900}]}
 
 
 @contextlib.contextmanager
@@ -39,7 +41,7 @@ def generating(server: Running) -> Iterator[Iterator[str]]:
 
 def seconds_until_a_turn(server: Running) -> float:
     """How long a new chat waits before it is generated."""
-    reply = ollama.Client(server.url).chat(NAME, HELLO, options={"num_predict": 1})
+    reply = ollama.Client(server.url).chat(BUNDLED_MODEL, HELLO, options={"num_predict": 1})
     assert reply.load_duration is not None
     return reply.load_duration / 1e9
 
@@ -99,7 +101,7 @@ def test_a_signal_ends_the_server_in_the_middle_of_a_prompt() -> None:
 def test_a_taken_port_is_one_plain_line() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with start("-m", "local_model", "--port", str(port)) as process:
+        with start_python("-m", "local_model", "--port", str(port)) as process:
             out, err = process.communicate(timeout=30)
 
     assert process.returncode == 1
@@ -113,7 +115,7 @@ def test_a_taken_port_is_one_plain_line() -> None:
 def test_a_missing_package_is_one_plain_line(package: str) -> None:
     hidden = f"import runpy, sys; sys.modules[{package!r}] = None; "
     run = "runpy.run_module('local_model', run_name='__main__', alter_sys=True)"
-    with start("-c", hidden + run) as process:
+    with start_python("-c", hidden + run) as process:
         out, err = process.communicate(timeout=30)
 
     assert process.returncode == 1
