@@ -2,9 +2,11 @@
 
 import secrets
 from datetime import timedelta
+from functools import partial
 from hashlib import sha256
 from typing import Any, ClassVar
 
+from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import AbstractUser
 from django.contrib.auth.models import UserManager as DjangoUserManager
 from django.contrib.auth.password_validation import validate_password
@@ -21,7 +23,7 @@ from django.utils.crypto import constant_time_compare
 
 from accounts import mail
 from accounts.signals import access_ended
-from core import audit
+from core import audit, cleanup
 from core.errors import ApiError
 
 models.CharField.register_lookup(Lower)
@@ -178,14 +180,37 @@ class User(AbstractUser):
         """Return whether this user may: staff, but not themselves or anybody above them."""
         return self.is_staff and self != user and (self.is_superuser or not user.is_superuser)
 
-    def delete(self, *args: Any, **kwargs: Any) -> Any:
-        """Delete the account with everything that belongs to it."""
+    def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
+        """Delete the account with everything that belongs to it.
+
+        It is hidden at once, and its name and address are free; its rows are deleted in the
+        background, with the few that others add at this very moment.
+        """
+        unusable = f"deleted user {self.pk}"  # neither a name nor an address
         with transaction.atomic():
-            # Locked, so that nothing is added to what was collected for deletion.
-            if not User.objects.select_for_update().filter(pk=self.pk).exists():
+            if not User.objects.filter(pk=self.pk).update(
+                deleted_at=timezone.now(),
+                username=unusable,
+                email=unusable,
+                first_name="",
+                last_name="",
+                password=make_password(None),
+                is_active=False,
+                is_staff=False,
+                is_superuser=False,
+            ):
                 return 0, {}
             access_ended.send(User, user=self)
-            return super().delete(*args, **kwargs)
+            transaction.on_commit(partial(audit.record, "deletion", self.pk))
+            transaction.on_commit(cleanup.due.set)
+            transaction.on_commit(self._delete_log_entries)
+        return 1, {self._meta.label: 1}
+
+    def _delete_log_entries(self) -> None:
+        """Delete what the admin has logged of an operator, which it would still show."""
+        entries = self.logentry_set
+        while ids := list(entries.values_list("pk", flat=True)[:1000]):
+            entries.filter(pk__in=ids).delete()
 
     def deactivate(self, reason: str = "") -> None:
         """End everything that this user can do, at once; the audit log keeps the reason.
@@ -258,22 +283,28 @@ class Session(AbstractBaseSession):
 class TokenManager(models.Manager["Token"]):
     """Creates tokens, and finds the one that a request carries."""
 
+    def valid(self) -> models.QuerySet["Token"]:
+        """Return the tokens that have not expired."""
+        return self.filter(expires_at__gt=timezone.now())
+
     def issue(self, user: User, name: str, days: int) -> tuple["Token", str]:
         """Create a token; return it with its secret, which is not stored.
 
         Raises `ApiError` if the user has too many.
         """
-        if user.tokens.count() >= Token.MAX_PER_USER:
-            raise ApiError(f"You have {Token.MAX_PER_USER} tokens: revoke one first.")
         prefix = secrets.token_hex(Token.PREFIX_BYTES)
         secret = f"llama_{prefix}_{secrets.token_urlsafe(32)}"
-        token = self.create(
-            user=user,
-            name=name,
-            prefix=prefix,
-            digest=sha256(secret.encode()).hexdigest(),
-            expires_at=timezone.now() + timedelta(days=days),
-        )
+        with transaction.atomic():
+            User.objects.lock(user.pk)  # so that several at once are not one too many
+            if self.valid().filter(user=user).count() >= Token.MAX_PER_USER:
+                raise ApiError(f"You have {Token.MAX_PER_USER} tokens: revoke one first.")
+            token = self.create(
+                user=user,
+                name=name,
+                prefix=prefix,
+                digest=sha256(secret.encode()).hexdigest(),
+                expires_at=timezone.now() + timedelta(days=days),
+            )
         audit.record("token_created", user.pk, token=token.pk)
         return token, secret
 
@@ -281,10 +312,8 @@ class TokenManager(models.Manager["Token"]):
         """Return the valid token of an active user with this secret, or None."""
         prefix = secret[len("llama_") :].partition("_")[0]
         digest = sha256(secret.encode()).hexdigest()
-        valid = self.select_related("user").filter(
-            expires_at__gt=timezone.now(), user__is_active=True
-        )
-        for token in valid.filter(prefix=prefix):
+        valid = self.valid().filter(user__is_active=True)
+        for token in valid.select_related("user").filter(prefix=prefix):
             if constant_time_compare(token.digest, digest):
                 return token
         return None

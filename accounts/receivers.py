@@ -28,5 +28,9 @@ def record_logout(sender: Any, request: HttpRequest, user: User | None, **signal
 
 
 def record_deletion(sender: Any, instance: User, **signal: Any) -> None:
-    """Record whose account was deleted, once the transaction is committed."""
-    transaction.on_commit(partial(audit.record, "deletion", instance.pk))
+    """Record whose account was deleted, once the transaction is committed.
+
+    One that `User.delete` has hidden was recorded then.
+    """
+    if instance.deleted_at is None:
+        transaction.on_commit(partial(audit.record, "deletion", instance.pk))

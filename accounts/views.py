@@ -183,7 +183,7 @@ def create_token(request: UserRequest, body: NewToken) -> Status[dict[str, Any]]
 @rate_limit("read")
 def list_tokens(request: UserRequest) -> dict[str, Any]:
     """List the user's tokens."""
-    return {"tokens": request.auth.tokens.order_by("id")}
+    return {"tokens": Token.objects.valid().filter(user=request.auth).order_by("id")}
 
 
 @router.delete("/tokens/{int:token_id}/", response=MessageAnswer)

@@ -94,6 +94,10 @@ class MessageQuerySet(models.QuerySet["Message"]):
         """Return the replies that are being written, or seem to be."""
         return self.filter(status=MessageStatus.GENERATING)
 
+    def visible(self) -> "MessageQuerySet":
+        """Return the messages whose thread and user are not being deleted."""
+        return self.filter(thread__deleted_at=None, thread__user__deleted_at=None)
+
     def with_silence(self) -> "MessageQuerySet":
         """Return the messages with the time since their last heartbeat, as `silent_for`.
 

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from django.db import transaction
 from django.db.models import Q
 
 from accounts.models import User
@@ -10,12 +9,8 @@ from chat.replies import actions
 
 
 def end_replies(sender: type[User], user: User, **signal: Any) -> None:
-    """Stop whatever is being written for a user.
+    """Stop all running replies of a user.
 
-    Where this is part of a transaction, no message is added to their threads until it ends.
+    One that starts at this very moment is stopped by its next checkpoint.
     """
-    with transaction.atomic():
-        # In the order in which a reply's end and a send take their locks.
-        for rows in (user.threads, user.usage):
-            list(rows.select_for_update().order_by("pk").values_list("pk", flat=True))
-        actions.stop(Q(thread__user=user))
+    actions.stop(Q(thread__user=user))

@@ -1,16 +1,20 @@
 """What is done with whole threads."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from django.conf import settings
 from django.db import transaction
 from django.db.models import Q, QuerySet
+from django.utils import timezone
 
 from accounts.authentication import unauthenticated_if_deleted
 from accounts.models import User
 from chat import statements
 from chat.models import Thread
 from chat.replies import actions
+from core import cleanup
+from core.cleanup import MAX_BATCH
 
 
 def create(user: User, fields: dict[str, Any]) -> Thread:
@@ -27,11 +31,23 @@ def change(user: User, thread_id: int, changes: dict[str, Any]) -> Thread:
 
 
 def delete(threads: QuerySet[Thread]) -> int:
-    """Delete threads, ending their running replies; return how many there were."""
+    """Delete threads and stop their running replies; return how many there were.
+
+    They are hidden at once; their rows are deleted in the background.
+    """
+    ids = list(threads.order_by("pk").values_list("pk", flat=True))
+    number = 0
+    for start in range(0, len(ids), MAX_BATCH):
+        number += _hide(ids[start : start + MAX_BATCH])
+    transaction.on_commit(cleanup.due.set)
+    return number
+
+
+def _hide(ids: Sequence[int]) -> int:
     with transaction.atomic():
-        # Locked, so that no message is added to what has been collected for deletion.
-        locked = threads.select_for_update().order_by("pk")
-        ids = list(locked.values_list("pk", flat=True))
+        # Locked in the order of ids, as by all others; a send waits, and then finds no thread.
+        found = Thread.objects.filter(pk__in=ids)
+        list(found.select_for_update().order_by("pk").values_list("pk", flat=True))
+        number = found.update(deleted_at=timezone.now())
         actions.stop(Q(thread__in=ids))
-        _, counts = Thread.objects.filter(pk__in=ids).delete()
-    return counts.get(Thread._meta.label, 0)
+    return number

@@ -38,7 +38,9 @@ if not settings.DEBUG:
 from chat.ollama import transport  # noqa: E402 - Django must be set up first
 from chat.replies import live  # noqa: E402
 from chat.replies.forms.text import StreamAborted  # noqa: E402
+from core.cleanup import Cleaner  # noqa: E402
 from core.errors import ApiError  # noqa: E402
+from llama_chatbot.cleanup import STEPS  # noqa: E402
 from llama_chatbot.connections import bound_connections  # noqa: E402
 from llama_chatbot.request_body import RequestBody  # noqa: E402
 
@@ -141,8 +143,11 @@ async def serve_lifespan(receive: ASGIReceiveCallable, send: ASGISendCallable) -
     """Answer the server's lifespan events; end the live replies before the process exits."""
     await receive()
     drain_on_signals()
+    cleaner = Cleaner(STEPS)
+    cleaner.start()
     await send({"type": "lifespan.startup.complete"})
     await receive()
+    await asyncio.to_thread(cleaner.stop)
     await live.registry.drain()
     await transport.close()
     await send({"type": "lifespan.shutdown.complete"})

@@ -104,7 +104,7 @@ async def wait(reply_id: int) -> Message:
     async for event in follow(reply_id):
         if isinstance(event, Failure):
             raise event.error
-    reply = await Message.objects.filter(pk=reply_id).afirst()
+    reply = await Message.objects.visible().filter(pk=reply_id).afirst()
     if reply is None:
         raise NotFound
     return reply

@@ -11,6 +11,7 @@ from textwrap import shorten
 from typing import Any, NamedTuple
 
 from django.db import transaction
+from django.db.models import F
 from django.db.models.functions import Now
 from django.http import Http404
 from django.utils import timezone
@@ -112,10 +113,12 @@ def find_repeated(draft: Draft) -> int | None:
     """
     if not draft.key:
         return None
-    send = Send.objects.filter(user=draft.user, key=draft.key).first()
+    sends = Send.objects.filter(user=draft.user, key=draft.key)
+    send = sends.annotate(thread_deleted_at=F("reply__thread__deleted_at")).first()
     if send is None:
         return None
-    if timezone.now() - send.created_at > Send.KEPT_FOR:
+    is_expired = timezone.now() - send.created_at > Send.KEPT_FOR
+    if is_expired or send.thread_deleted_at:  # and its row not deleted yet
         send.delete()
         return None
     if send.digest != draft.digest:

@@ -1,0 +1,58 @@
+"""Deletes expired idempotency keys, and the rows of deleted threads: see `core/cleanup.py`."""
+
+from collections.abc import Sequence
+
+from django.utils import timezone
+
+from accounts.models import User
+from chat import statements
+from chat.models import Message, Send, Thread
+
+
+def delete_expired_keys(limit: int) -> int:
+    """Delete idempotency keys that are older than a day; return how many."""
+    oldest = Send.objects.order_by("pk").values_list("pk", "created_at")[:limit]
+    now = timezone.now()
+    expired = [pk for pk, created_at in oldest if now - created_at > Send.KEPT_FOR]
+    Send.objects.filter(pk__in=expired).delete()
+    return len(expired)
+
+
+def delete_hidden_threads(limit: int) -> int:
+    """Delete threads that are hidden, or whose user is, with their messages; return how many rows.
+
+    The newest messages go first, since each follows an older one.
+    """
+    threads = _ids_of_hidden_threads(limit)
+    messages: list[int] = []
+    emptied = []
+    for thread_id in threads:
+        newest = Message.objects.filter(thread=thread_id).order_by("-pk")
+        messages += newest.values_list("pk", flat=True)[: limit - len(messages)]
+        if len(messages) == limit:  # there may be more of this thread
+            break
+        emptied.append(thread_id)
+    _delete_messages(messages)
+    Thread.all_objects.filter(pk__in=emptied).delete()
+    return len(messages) + len(emptied)
+
+
+def _ids_of_hidden_threads(limit: int) -> list[int]:
+    hidden_users = User.all_objects.filter(deleted_at__isnull=False)
+    for threads in (
+        Thread.all_objects.filter(deleted_at__isnull=False),
+        Thread.all_objects.filter(user__in=hidden_users),
+    ):
+        if ids := list(threads.values_list("pk", flat=True)[:limit]):
+            return ids
+    return []
+
+
+def _delete_messages(ids: Sequence[int]) -> None:
+    if not ids:
+        return
+    for relation in Message._meta.related_objects:
+        if relation.related_model is not Message:
+            rows = relation.related_model._base_manager
+            rows.filter(**{f"{relation.field.name}__in": ids}).delete()
+    statements.delete_messages(ids)
