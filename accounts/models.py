@@ -14,7 +14,7 @@ from django.contrib.sessions.backends.db import SessionStore
 from django.contrib.sessions.base_session import AbstractBaseSession
 from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator
-from django.db import IntegrityError, models, transaction
+from django.db import DatabaseError, IntegrityError, models, transaction
 from django.db.models import F
 from django.db.models.functions import Lower
 from django.http import Http404
@@ -27,6 +27,13 @@ from core import audit, cleanup
 from core.errors import ApiError
 
 models.CharField.register_lookup(Lower)
+
+
+class UserDeleted(DatabaseError):
+    """A user who has been deleted cannot be saved.
+
+    Their row may still be there, or it may not, for which Django raises other database errors.
+    """
 
 
 class UserManager(DjangoUserManager["User"]):
@@ -150,9 +157,18 @@ class User(AbstractUser):
             raise ValidationError(taken)
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """Save; the new password of an existing user is recorded in the audit log."""
-        has_new_password = self._password is not None and not self._state.adding  # type: ignore[attr-defined]
-        super().save(*args, **kwargs)
+        """Save; the new password of an existing user is recorded in the audit log.
+
+        Raises `UserDeleted` where the user has been deleted in the meantime.
+        """
+        if self._state.adding:
+            super().save(*args, **kwargs)
+            return
+        has_new_password = self._password is not None  # type: ignore[attr-defined]
+        with transaction.atomic():
+            if not User.objects.lock(self.pk):
+                raise UserDeleted
+            super().save(*args, **kwargs)
         if has_new_password:
             audit.record("password_changed", self.pk)
 

@@ -4,7 +4,7 @@ What users wrote is shown only to those who may view messages: titles too, since
 message's first words.
 """
 
-from typing import Any
+from typing import Any, cast
 
 from django.contrib import admin
 from django.db.models import Count, F, OuterRef, QuerySet, Subquery
@@ -17,10 +17,19 @@ from django.utils.text import Truncator
 from accounts.admin import UserAdmin as AccountsUserAdmin
 from accounts.models import User
 from chat import threads
-from chat.models import Message, Thread, Usage
+from chat.models import Message, MessageQuerySet, Thread, Usage
 from core.admin import DeletionSummaryAdmin, ReadOnlyAdmin
 
 admin.site.unregister(User)
+
+
+def count_of(rows: QuerySet[Any], field: str) -> Coalesce:
+    """Return the number of `rows` whose `field` refers to the object of the query.
+
+    A subquery counts for the objects of one page; a join would count every row there is.
+    """
+    of_object = rows.filter(**{field: OuterRef("pk")}).order_by().values(field)
+    return Coalesce(Subquery(of_object.annotate(count=Count("pk")).values("count")), 0)
 
 
 @admin.register(User)
@@ -31,9 +40,9 @@ class UserAdmin(AccountsUserAdmin):
     readonly_fields = (*AccountsUserAdmin.readonly_fields, "related_links")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
-        """Return the users, each with `threads__count`."""
+        """Return the users, each with `number_of_threads`."""
         users: QuerySet[User] = super().get_queryset(request)
-        return users.annotate(Count("threads"))
+        return users.annotate(number_of_threads=count_of(Thread.objects.all(), "user"))
 
     def get_fieldsets(self, request: HttpRequest, obj: User | None = None) -> Any:
         """Add the links to the user's threads and usage."""
@@ -44,10 +53,10 @@ class UserAdmin(AccountsUserAdmin):
             for name, options in super().get_fieldsets(request, obj)
         ]
 
-    @admin.display(description="threads", ordering="threads__count")
+    @admin.display(description="threads")
     def number_of_threads(self, user: Any) -> int:
         """Return how many threads the user has."""
-        return int(user.threads__count)
+        return int(user.number_of_threads)
 
     @admin.display(description="threads and usage")
     def related_links(self, user: Any) -> str:
@@ -58,7 +67,7 @@ class UserAdmin(AccountsUserAdmin):
             reverse("admin:chat_thread_changelist"),
             reverse("admin:chat_usage_changelist"),
             user.pk,
-            user.threads__count,
+            user.number_of_threads,
         )
 
 
@@ -77,14 +86,11 @@ class ThreadAdmin(ReadOnlyAdmin, DeletionSummaryAdmin):
     private_fields = ("title", "system_prompt", "options", "messages")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Thread]:
-        """Return the threads, each with its number of messages.
-
-        A subquery counts them for the rows of one page; a join would count every message there is.
-        """
-        messages = Message.objects.filter(thread=OuterRef("pk")).order_by().values("thread")
-        count = Subquery(messages.annotate(count=Count("pk")).values("count"))
+        """Return the threads, each with its number of messages."""
         threads: QuerySet[Thread] = super().get_queryset(request)
-        return threads.annotate(number_of_messages=Coalesce(count, 0))
+        return threads.filter(user__deleted_at=None).annotate(
+            number_of_messages=count_of(Message.objects.all(), "thread")
+        )
 
     @admin.display(description="messages")
     def number_of_messages(self, thread: Any) -> int:
@@ -137,6 +143,10 @@ class MessageAdmin(ReadOnlyAdmin):
         "duration_ms",
     )
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Message]:
+        """Return the messages of the threads that there are."""
+        return cast(MessageQuerySet, super().get_queryset(request)).visible()
+
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Deny: a message's children would be deleted too."""
         return False
@@ -171,3 +181,8 @@ class UsageAdmin(ReadOnlyAdmin):
     search_fields = ("user__username",)
     ordering = (F("date").desc(), "user", "model")
     show_full_result_count = False
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Usage]:
+        """Return the usage of the users that there are."""
+        usage: QuerySet[Usage] = super().get_queryset(request)
+        return usage.filter(user__deleted_at=None)

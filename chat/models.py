@@ -13,7 +13,10 @@ from accounts.models import User
 
 
 class ThreadManager(models.Manager["Thread"]):
-    """The threads that there are; those being deleted are only in `Thread.all_objects`."""
+    """The threads that there are; those being deleted are only in `Thread.all_objects`.
+
+    Those of a user who is being deleted are here too: begin at a user, or use `user__deleted_at`.
+    """
 
     def get_queryset(self) -> models.QuerySet["Thread"]:
         """Return them, whosever they are."""

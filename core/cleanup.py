@@ -19,7 +19,7 @@ from django.db import DatabaseError, connection, transaction
 BATCH_SECONDS = 0.05  # roughly how long a transaction may last; others wait for it on SQLite
 MAX_BATCH = 1_000  # rows
 INTERVAL_SECONDS = 3600.0
-RETRY_SECONDS = 10.0
+RETRY_SECONDS = 2.0
 
 logger = logging.getLogger(__name__)
 
@@ -82,9 +82,14 @@ def process_lock() -> Iterator[bool]:
             yield True
 
 
+def advisory_lock_key() -> int:
+    """Return the number by which PostgreSQL knows the lock."""
+    return int.from_bytes(sha256(__name__.encode()).digest()[:8], signed=True)
+
+
 @contextmanager
 def _advisory_lock() -> Iterator[bool]:
-    key = int.from_bytes(sha256(__name__.encode()).digest()[:8], signed=True)
+    key = advisory_lock_key()
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_try_advisory_lock(%s)", [key])
         is_held = bool(cursor.fetchone()[0])

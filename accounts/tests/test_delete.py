@@ -13,6 +13,7 @@ from testing.answers import error_of
 from testing.people import PASSWORD, Caller, create_user, is_logged_in, token_of
 from testing.processes import Server
 from testing.races import at_once
+from testing.waiting import wait_until
 
 
 def test_an_account_is_deleted_with_all_that_belongs_to_it(ann: Caller, bob: Caller) -> None:
@@ -25,10 +26,11 @@ def test_an_account_is_deleted_with_all_that_belongs_to_it(ann: Caller, bob: Cal
     assert answer.status_code == 200
     assert answer.json() == {"message": "User deleted successfully"}
     assert User.objects.get() == bob.user
-    assert Session.objects.get().user == bob.user
-    assert Thread.objects.get() == theirs
-    assert not Token.objects.exists()
     assert not is_logged_in(ann)
+    wait_until(lambda: User.all_objects.get() == bob.user if User.all_objects.count() == 1 else 0)
+    assert Session.objects.get().user == bob.user
+    assert Thread.all_objects.get() == theirs
+    assert not Token.objects.exists()
 
 
 def test_a_deletion_requires_the_password_ten_minutes_after_the_login(old: Caller) -> None:
