@@ -1,5 +1,6 @@
 """The operator's view of users, with their sessions and tokens."""
 
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, cast
 
 from django.contrib import admin, messages
@@ -18,7 +19,7 @@ from django.utils.html import format_html_join
 
 from accounts import passwords, sessions
 from accounts.forms import DeactivationForm, LoginForm, OwnPasswordChangeForm, SetPasswordForm
-from accounts.models import Token, User
+from accounts.models import Session, Token, User
 from core import audit
 from core.admin import DeletionSummaryAdmin, ReadOnlyAdmin, RestrictedLookupsAdmin
 from core.errors import ApiError
@@ -165,6 +166,10 @@ class UserAdmin(RestrictedLookupsAdmin, DeletionSummaryAdmin, DjangoUserAdmin): 
         if not request.user.is_superuser:
             raise PermissionDenied
         return super().user_change_password(request, id, form_url)
+
+    def rows_deleted_with(self, objs: Sequence[User]) -> Iterable[QuerySet[Any]]:
+        """Return the users' tokens, sessions and log entries."""
+        return [model.objects.filter(user__in=objs) for model in (Token, Session, LogEntry)]
 
     # --- Actions ----------------------------------------------------------------------------------
 

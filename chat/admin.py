@@ -4,6 +4,7 @@ What users wrote is shown only to those who may view messages: titles too, since
 message's first words.
 """
 
+from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
 from django.contrib import admin
@@ -43,6 +44,15 @@ class UserAdmin(AccountsUserAdmin):
         """Return the users, each with `number_of_threads`."""
         users: QuerySet[User] = super().get_queryset(request)
         return users.annotate(number_of_threads=count_of(Thread.objects.all(), "user"))
+
+    def rows_deleted_with(self, objs: Sequence[User]) -> Iterable[QuerySet[Any]]:
+        """Add the users' threads, messages and usage."""
+        return [
+            Thread.objects.filter(user__in=objs),
+            Message.objects.visible().filter(thread__user__in=objs),
+            Usage.objects.filter(user__in=objs),
+            *super().rows_deleted_with(objs),
+        ]
 
     def get_fieldsets(self, request: HttpRequest, obj: User | None = None) -> Any:
         """Add the links to the user's threads and usage."""
@@ -107,6 +117,10 @@ class ThreadAdmin(ReadOnlyAdmin, DeletionSummaryAdmin):
         """Show what the user wrote to those who may read it."""
         can_read = request.user.has_perm("chat.view_message")
         return (*self.fields, *(self.private_fields if can_read else ()))
+
+    def rows_deleted_with(self, objs: Sequence[Thread]) -> Iterable[QuerySet[Any]]:
+        """Return the threads' messages."""
+        return [Message.objects.filter(thread__in=objs)]
 
     def delete_model(self, request: HttpRequest, obj: Thread) -> None:
         """Delete a thread and end its running reply."""

@@ -1,17 +1,14 @@
 """Base classes of the admin pages of both apps."""
 
 import re
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from django.contrib import admin
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.auth import get_permission_codename
 from django.core.exceptions import ValidationError
-from django.db import router
-from django.db.models import Model
-from django.db.models.deletion import Collector
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 
 from core.errors import ApiError
@@ -66,22 +63,24 @@ class DeletionSummaryAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     the page is endless and the recursion too deep for Python.
     """
 
+    def rows_deleted_with(self, objs: Sequence[Any]) -> Iterable[QuerySet[Any]]:
+        """Return, for each kind of object that is deleted with these, the objects."""
+        raise NotImplementedError
+
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
         """Return the objects' names, the counts by kind, the kinds that are denied, and nothing.
 
         The last is for objects that are protected from deletion: there are none here.
         """
-        selected: Sequence[Model] = list(objs)
-        collector = Collector(using=router.db_for_write(self.model), origin=objs)
-        collector.collect(selected)
-        counts = Counter({model: len(found) for model, found in collector.data.items()})
-        for found in collector.fast_deletes:
-            counts[found.model] += found.count()
+        selected: Sequence[Any] = list(objs)
+        counts = {self.opts: len(selected)}
+        for rows in self.rows_deleted_with(selected):
+            if count := rows.count():
+                counts[rows.model._meta] = count
 
-        kinds = [model._meta for model in +counts]
         denied = {
             kind.verbose_name
-            for kind in kinds
+            for kind in counts
             if self.admin_site.is_registered(kind.model)
             and not request.user.has_perm(
                 f"{kind.app_label}.{get_permission_codename('delete', kind)}"
@@ -90,4 +89,9 @@ class DeletionSummaryAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         if not all(self.has_delete_permission(request, one) for one in selected):
             denied.add(self.opts.verbose_name)
         names = [f"{self.opts.verbose_name}: {one}" for one in selected]
-        return names, {kind.verbose_name_plural: counts[kind.model] for kind in kinds}, denied, []
+        return (
+            names,
+            {kind.verbose_name_plural: count for kind, count in counts.items()},
+            denied,
+            [],
+        )

@@ -15,6 +15,7 @@ from testing.answers import error_of
 from testing.people import Caller
 from testing.scripted_ollama import Script, ScriptedOllama
 from testing.streams import SSE, sending
+from testing.waiting import wait_until
 
 
 def test_only_those_who_may_view_messages_see_text(
@@ -99,7 +100,7 @@ def test_a_long_thread_goes_alone_or_with_its_user_but_not_by_the_message(
     for path in paths:
         assert "Messages: 1100" in root.get(f"{path}/delete/").text
         assert root.post(f"{path}/delete/", data={"post": "yes"}).status_code == 302
-    assert not Message.objects.exists()
+    wait_until(lambda: not Message.objects.exists(), 30)
     assert User.objects.get() == root.user
 
 
@@ -115,4 +116,4 @@ def test_deleting_users_in_the_list_ends_their_replies(
 
         reading.to_the_end()
     assert not User.objects.filter(username="ann").exists()
-    assert not Thread.objects.exists()
+    wait_until(lambda: not Thread.all_objects.exists())

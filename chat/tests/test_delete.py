@@ -17,7 +17,7 @@ def test_a_thread_is_deleted_with_its_messages(ann: Caller) -> None:
     assert answer.status_code == 200
     assert answer.json() == {"status": "Thread deleted successfully"}
     assert list(Thread.objects.all()) == [kept]
-    assert {message.thread for message in Message.objects.all()} == {kept}
+    assert {message.thread for message in Message.objects.visible()} == {kept}
 
 
 def test_what_was_used_stays_counted(ann: Caller) -> None:
