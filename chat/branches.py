@@ -152,7 +152,7 @@ def fork(user: User, thread_id: int, message_id: int) -> Thread:
 
 def settings_of(thread: Thread) -> dict[str, Any]:
     """Return what a person has set of a thread."""
-    names = ("title", "title_is_given", "model", "system_prompt", "options")
+    names = ("title", "title_is_given", "model", "system_prompt", "options", "expires_at")
     return {name: getattr(thread, name) for name in names}
 
 

@@ -13,21 +13,23 @@ from accounts.models import User
 
 
 class ThreadManager(models.Manager["Thread"]):
-    """The threads that there are; those being deleted are only in `Thread.all_objects`.
+    """The threads that there are: expired and deleted ones are only in `Thread.all_objects`.
 
     Those of a user who is being deleted are here too: begin at a user, or use `user__deleted_at`.
     """
 
     def get_queryset(self) -> models.QuerySet["Thread"]:
         """Return them, whosever they are."""
-        return super().get_queryset().filter(deleted_at=None)
+        living = Q(expires_at=None) | Q(expires_at__gt=timezone.now())
+        return super().get_queryset().filter(living, deleted_at=None)
 
 
 class Thread(models.Model):
     """A conversation of one user.
 
     A deletion sets `deleted_at`, which hides the thread and its messages; the rows are deleted in
-    the background. A query that does not start from `Thread.objects` must leave them out itself.
+    the background. At `expires_at` the thread is hidden too, and deleted soon after. A query that
+    does not start from `Thread.objects` must leave both out itself.
     """
 
     TITLE_LENGTH = 200
@@ -52,6 +54,12 @@ class Thread(models.Model):
         db_index=False,
     )
     deleted_at = models.DateTimeField(null=True, editable=False)
+    pinned = models.BooleanField(default=False, db_default=False)
+    archived = models.BooleanField(default=False, db_default=False)
+    expires_at = models.DateTimeField(null=True, blank=True)
+    # Of an imported one: hashes of what identified it there, and of all that was in it.
+    source_key = models.CharField(max_length=32, null=True, editable=False)  # noqa: DJ001
+    source_digest = models.CharField(max_length=32, blank=True, default="", db_default="")
 
     objects: ClassVar[ThreadManager] = ThreadManager()
     all_objects: ClassVar[models.Manager["Thread"]] = models.Manager()
@@ -59,9 +67,25 @@ class Thread(models.Model):
     class Meta:
         indexes = [
             models.Index(
-                F("user"), F("deleted_at"), F("updated_at").desc(), F("id").desc(), name="activity"
+                F("user"),
+                F("deleted_at"),
+                F("archived"),
+                F("pinned").desc(),
+                F("updated_at").desc(),
+                F("id").desc(),
+                name="activity",
             ),
             models.Index(F("id"), condition=Q(deleted_at__isnull=False), name="deleted_threads"),
+            models.Index(
+                F("expires_at"), condition=Q(expires_at__isnull=False), name="temporary_threads"
+            ),
+        ]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["user", "source_key"],
+                condition=Q(source_key__isnull=False, deleted_at__isnull=True),
+                name="imported_once",
+            )
         ]
 
     def __str__(self) -> str:
@@ -153,6 +177,10 @@ class Message(models.Model):
     followed_at = models.DateTimeField(null=True)
     # Since when its owner has had no reader of it; None while it has one.
     unread_since = models.DateTimeField(null=True)
+    # What its user thinks of it.
+    rating = models.SmallIntegerField(null=True, choices=[(1, "good"), (-1, "bad")])
+    rating_comment = models.TextField(blank=True, default="", db_default="")
+    rated_at = models.DateTimeField(null=True)
 
     objects = MessageQuerySet.as_manager()
 
@@ -167,6 +195,12 @@ class Message(models.Model):
                 F("thread"), F("id"), condition=Q(parent__isnull=True), name="roots_of_thread"
             ),
             models.Index(F("status"), F("id"), name="messages_by_status"),
+            models.Index(
+                F("rated_at").desc(),
+                F("id").desc(),
+                condition=Q(rating__isnull=False),
+                name="rated_messages",
+            ),
         ]
         constraints = [
             models.UniqueConstraint(
@@ -244,6 +278,46 @@ class ThreadEvent(models.Model):
 
     def __str__(self) -> str:
         return f"Event {self.pk}"
+
+
+class UnindexedText(models.Model):
+    """A message or a title that the search index does not know yet, queued by triggers.
+
+    `message_id` is None for the title of the thread. Without foreign keys: what was deleted
+    meanwhile is skipped.
+    """
+
+    thread_id = models.BigIntegerField()
+    message_id = models.BigIntegerField(null=True)
+
+    def __str__(self) -> str:
+        return f"Text {self.pk}"
+
+
+class MessageTerms(models.Model):
+    """What of a message the search index has: see `search/`. The database deletes it with it."""
+
+    message = models.OneToOneField(
+        Message, models.DO_NOTHING, primary_key=True, related_name="+", db_constraint=False
+    )
+    user_id = models.BigIntegerField()
+    terms = models.TextField()
+
+    def __str__(self) -> str:
+        return f"Terms of message {self.pk}"
+
+
+class TitleTerms(models.Model):
+    """What of a thread's title the search index has, as `MessageTerms`."""
+
+    thread = models.OneToOneField(
+        Thread, models.DO_NOTHING, primary_key=True, related_name="+", db_constraint=False
+    )
+    user_id = models.BigIntegerField()
+    terms = models.TextField()
+
+    def __str__(self) -> str:
+        return f"Terms of the title of thread {self.pk}"
 
 
 class Worker(models.Model):

@@ -4,8 +4,10 @@ import datetime
 from typing import Annotated, Any, Literal
 
 from django.conf import settings
+from django.utils import timezone
 from ninja import Schema
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field
+from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict
 
 from chat.models import Thread
@@ -49,6 +51,27 @@ class Options(Body):
         return chosen
 
 
+def in_the_future(value: datetime.datetime) -> datetime.datetime:
+    """Reject a time that has passed, or that no calendar of the databases reaches."""
+    now = timezone.now()
+    if not now < value < now + LONGEST_LIFE:
+        raise PydanticCustomError("time", "This must be in the future, within a hundred years.")
+    return value.astimezone(datetime.UTC)
+
+
+def as_text(value: object) -> object:
+    """Refuse numbers, which pydantic would take for seconds."""
+    if not isinstance(value, str):
+        raise PydanticCustomError("time", "This must be a time such as 2026-12-31T12:00:00Z.")
+    return value
+
+
+LONGEST_LIFE = datetime.timedelta(days=365 * 100)
+FutureTime = Annotated[
+    AwareDatetime, Field(strict=False), AfterValidator(in_the_future), BeforeValidator(as_text)
+]
+
+
 class ThreadSettings(Body):
     """What can be set of a thread; what is not named stays as it is."""
 
@@ -56,6 +79,7 @@ class ThreadSettings(Body):
     model: ModelName | None = None
     system_prompt: Annotated[Text, Field(max_length=20_000)] | None = None
     options: Options | None = None
+    expires_at: FutureTime | None = None
 
     def changes(self) -> dict[str, Any]:
         """Return the fields that are named, as the thread stores them."""
@@ -67,6 +91,20 @@ class ThreadSettings(Body):
         if "title" in changes:
             changes["title"] = self.title or ""
             changes["title_is_given"] = bool(self.title)
+        return changes
+
+
+class ThreadChanges(ThreadSettings):
+    """What can be changed of a thread; null takes a field back to its default."""
+
+    pinned: bool | None = None
+    archived: bool | None = None
+
+    def changes(self) -> dict[str, Any]:
+        """Return the fields that are named, as the thread stores them."""
+        changes = super().changes()
+        for name in {"pinned", "archived"} & changes.keys():
+            changes[name] = bool(changes[name])
         return changes
 
 
@@ -86,6 +124,13 @@ class Page(Schema):
 
     limit: Limit = 50
     cursor: str = ""
+
+
+class ThreadsPage(Page):
+    """Which page of the threads is wanted: of those that are archived, or of the others."""
+
+    limit: Annotated[int, Field(ge=1, le=500)] = 200
+    archived: bool = False
 
 
 class MessagesPage(Page):
@@ -133,6 +178,9 @@ class ThreadInList(Answer):
     model: str
     created_at: datetime.datetime
     updated_at: datetime.datetime
+    pinned: bool
+    archived: bool
+    expires_at: datetime.datetime | None
 
 
 class ThreadOut(ThreadInList):

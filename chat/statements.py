@@ -9,6 +9,7 @@ from datetime import date, datetime
 
 from django.db import connection, models
 from django.http import Http404
+from django.utils import timezone
 
 from accounts.models import User
 from chat.models import Message, MessageStatus, Thread
@@ -19,30 +20,35 @@ def get_thread(user: User, thread_id: int) -> Thread:
     """Return one of the user's threads. Raises `Http404`."""
     if thread_id <= models.BigIntegerField.MAX_BIGINT:
         for thread in Thread.objects.raw(
-            "SELECT * FROM chat_thread WHERE id = %s AND user_id = %s AND deleted_at IS NULL",
-            [thread_id, user.pk],
+            "SELECT * FROM chat_thread WHERE id = %s AND user_id = %s AND deleted_at IS NULL"
+            " AND (expires_at IS NULL OR expires_at > %s)",
+            [thread_id, user.pk, sql.to_database(timezone.now())],
         ):
             return thread
     raise Http404
 
 
-def page_of_threads(user: User, limit: int, cursor: str) -> tuple[Sequence[Thread], str | None]:
-    """Return up to `limit` of the user's threads, newest activity first, and the next cursor.
+def page_of_threads(
+    user: User, limit: int, cursor: str, *, archived: bool
+) -> tuple[Sequence[Thread], str | None]:
+    """Return up to `limit` of the user's threads, and the next cursor.
 
-    Without what the list leaves out: the system prompt and the options.
+    The pinned ones come first, then the newest activity. Without what the list leaves out: the
+    system prompt and the options.
     """
-    before, parameters = "", [user.pk, limit + 1]
+    before, parameters = "", [user.pk, archived, sql.to_database(timezone.now()), limit + 1]
     if cursor:
-        updated_at, pk = paging.decode(cursor, user)
-        before = "AND (updated_at, id) < (%s, %s)"
-        parameters[1:1] = sql.to_database(datetime.fromisoformat(updated_at)), pk
+        pinned, updated_at, pk = paging.decode(cursor, user)
+        before = "AND (pinned, updated_at, id) < (%s, %s, %s)"
+        parameters[3:3] = pinned, sql.to_database(datetime.fromisoformat(updated_at)), pk
     threads = Thread.objects.raw(
-        "SELECT id, title, model, created_at, updated_at FROM chat_thread"  # noqa: S608  # nosec B608
-        f" WHERE user_id = %s AND deleted_at IS NULL {before}"
-        " ORDER BY updated_at DESC, id DESC LIMIT %s",
+        "SELECT id, title, model, created_at, updated_at, pinned, archived, expires_at"  # noqa: S608  # nosec B608
+        " FROM chat_thread WHERE user_id = %s AND deleted_at IS NULL AND archived = %s"
+        f" AND (expires_at IS NULL OR expires_at > %s) {before}"
+        " ORDER BY pinned DESC, updated_at DESC, id DESC LIMIT %s",
         parameters,
     )
-    return paging.page(threads, limit, user, lambda thread: (str(thread.updated_at), thread.pk))
+    return paging.page(threads, limit, user, lambda t: (t.pinned, str(t.updated_at), t.pk))
 
 
 def path_back(end: Message, *, oldest: int, tokens: int) -> list[Message]:
@@ -166,6 +172,9 @@ NOT_COPIED = {
     "heartbeat_at",
     "followed_at",
     "unread_since",
+    "rating",
+    "rating_comment",
+    "rated_at",
 }
 
 

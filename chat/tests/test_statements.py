@@ -63,30 +63,40 @@ def test_get_thread_finds_neither_somebody_elses_nor_a_deleted_one(
 ) -> None:
     with pytest.raises(Http404):
         statements.get_thread(User.objects.get(username="bob"), thread.pk)
-    Thread.objects.filter(pk=thread.pk).update(deleted_at=NOW)
-    with pytest.raises(Http404):
-        statements.get_thread(ann, thread.pk)
+    for gone in ({"deleted_at": NOW}, {"expires_at": NOW}):
+        Thread.all_objects.filter(pk=thread.pk).update(**{"deleted_at": None, **gone})
+        with pytest.raises(Http404):
+            statements.get_thread(ann, thread.pk)
 
 
 # --- page_of_threads ----------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("archived", [False, True])
 @pytest.mark.parametrize("limit", [1, 2, 3, 50])
-def test_page_of_threads_has_the_users_threads_newest_activity_first(
-    ann: User, thread: Thread, limit: int
+def test_page_of_threads_has_the_users_threads_pinned_ones_first_then_newest_activity(
+    ann: User, thread: Thread, limit: int, archived: bool
 ) -> None:
     for number in range(6):  # three times two of the same moment
         Thread.objects.create(
             user=ann, model="tiny", updated_at=NOW + timedelta(microseconds=number // 2)
         )
     Thread.objects.create(user=ann, model="tiny", deleted_at=NOW)
-    names = ("id", "title", "model", "created_at", "updated_at")
-    twin = list(ann.threads.filter(deleted_at=None).order_by("-updated_at", "-pk").values(*names))
+    Thread.objects.create(user=ann, model="tiny", expires_at=NOW)
+    Thread.objects.create(user=ann, model="tiny", expires_at=timezone.now() + timedelta(hours=1))
+    for number in range(6):
+        Thread.objects.create(
+            user=ann, model="tiny", updated_at=NOW, pinned=number > 2, archived=bool(number % 2)
+        )
+    names = ("id", "title", "model", "created_at", "updated_at", "pinned", "archived", "expires_at")
+    listed = ann.threads.filter(archived=archived)
+    twin = list(listed.order_by("-pinned", "-updated_at", "-pk").values(*names))
+    assert len(twin) > 2
 
     pages: list[Thread] = []
     cursor = ""
     while True:
-        page, more = statements.page_of_threads(ann, limit, cursor)
+        page, more = statements.page_of_threads(ann, limit, cursor, archived=archived)
         pages += page
         if more is None:
             break

@@ -48,6 +48,9 @@ def test_the_list_has_the_users_own_threads_newest_activity_first(ann: Caller, b
         "model",
         "created_at",
         "updated_at",
+        "pinned",
+        "archived",
+        "expires_at",
     }
 
 
@@ -59,13 +62,63 @@ def test_a_message_moves_its_thread_to_the_front(ann: Caller) -> None:
     assert page(ann, 50)[0] == [ids[2], ids[0], ids[1]]
 
 
-def test_a_page_has_fifty_threads_without_a_limit(ann: Caller) -> None:
-    threads_of(ann, 51)
+def test_a_page_has_two_hundred_threads_without_a_limit_and_up_to_five_hundred_with_one(
+    ann: Caller,
+) -> None:
+    assert ann.user
+    Thread.objects.bulk_create(Thread(user=ann.user, model="tiny") for _ in range(501))
 
     body = ann.get(URL).json()
 
-    assert len(body["threads"]) == 50
+    assert len(body["threads"]) == 200
     assert body["next"]
+    assert len(page(ann, 500)[0]) == 500
+
+
+def test_pinned_threads_come_first(ann: Caller) -> None:
+    ids = threads_of(ann, 5)
+    for number in (3, 1):
+        assert ann.patch(f"{URL}{ids[number]}/", json={"pinned": True}).json()["pinned"] is True
+
+    first, cursor = page(ann, 1)
+    second, cursor = page(ann, 2, cursor)
+    third, cursor = page(ann, 2, cursor)
+
+    assert [*first, *second, *third] == [ids[number] for number in (1, 3, 0, 2, 4)]
+    assert cursor is None
+
+
+def test_pinning_is_no_activity_and_can_be_taken_back(ann: Caller) -> None:
+    ids = threads_of(ann, 3)
+    updated_at = Thread.objects.get(pk=ids[2]).updated_at
+
+    for pinned in (True, None, True, False):
+        ann.patch(f"{URL}{ids[2]}/", json={"pinned": pinned})
+
+    assert page(ann, 3)[0] == ids
+    assert Thread.objects.get(pk=ids[2]).updated_at == updated_at
+
+
+def test_archived_threads_have_a_list_of_their_own(ann: Caller) -> None:
+    ids = threads_of(ann, 4)
+    for number in (0, 2):
+        ann.patch(f"{URL}{ids[number]}/", json={"archived": True})
+
+    archived = ann.get(URL, params={"archived": "true", "limit": 1}).json()
+    more = ann.get(URL, params={"archived": "true", "cursor": archived["next"]}).json()
+
+    assert page(ann, 50)[0] == [ids[1], ids[3]]
+    assert [thread["id"] for thread in archived["threads"] + more["threads"]] == [ids[0], ids[2]]
+    assert all(thread["archived"] for thread in archived["threads"] + more["threads"])
+
+
+def test_a_new_thread_is_neither_pinned_nor_archived(ann: Caller) -> None:
+    made = ann.post("/chat/threads/new/").json()["thread"]
+
+    assert (made["pinned"], made["archived"], made["expires_at"]) == (False, False, None)
+    for name in ("pinned", "archived"):
+        body = error_of(ann.post("/chat/threads/new/", json={name: True}), 400, "invalid")
+        assert name in body["fields"]
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 7, 8])
@@ -127,9 +180,9 @@ def unsigned(key: Any) -> str:
         "größer",
         "\0",
         "x" * 10_000,
-        unsigned(["2026-01-01T00:00:00+00:00", 1]),
-        unsigned(["2026-01-01T00:00:00", 1]),
-        unsigned(["2026-01-01T00:00:00+00:00", 10**40]),
+        unsigned([False, "2026-01-01T00:00:00+00:00", 1]),
+        unsigned([False, "2026-01-01T00:00:00", 1]),
+        unsigned([False, "2026-01-01T00:00:00+00:00", 10**40]),
         unsigned([float("inf"), float("nan")]),
         unsigned([[[[[[]]]]]]),
         "WyI" * 3 + ":1abcde:" + "A" * 43,
@@ -168,10 +221,10 @@ def test_a_cursor_of_somebody_else_or_of_another_list_is_refused(ann: Caller, bo
 def test_this_test_signs_cursors_as_the_server_does(ann: Caller) -> None:
     ids = threads_of(ann, 2)
 
-    assert page(ann, 1, signed([str(timezone.now()), 0], ann))[0] == ids[:1]
+    assert page(ann, 1, signed([False, str(timezone.now()), 0], ann))[0] == ids[:1]
 
 
-@pytest.mark.parametrize("limit", ["0", "201", "-1", "many", "1.5", "", "9" * 5000])
+@pytest.mark.parametrize("limit", ["0", "501", "-1", "many", "1.5", "", "9" * 5000])
 def test_a_limit_out_of_its_bounds_is_refused(ann: Caller, limit: str) -> None:
     body = error_of(ann.get(URL, params={"limit": limit}), 400, "invalid")
 

@@ -18,6 +18,7 @@ from core.ratelimit import rate_limit
 router = Router(tags=["chat"])
 
 NO_SETTINGS = schemas.ThreadSettings()
+NO_CHANGES = schemas.ThreadChanges()
 
 
 @router.post("/threads/new/", response={201: schemas.ThreadCreated})
@@ -34,9 +35,11 @@ async def create_thread(
 
 @router.get("/threads/", response=schemas.ThreadsOut)
 @rate_limit("read")
-def list_threads(request: UserRequest, page: Query[schemas.Page]) -> dict[str, Any]:
-    """List the user's threads, newest activity first."""
-    found, cursor = statements.page_of_threads(request.auth, page.limit, page.cursor)
+def list_threads(request: UserRequest, page: Query[schemas.ThreadsPage]) -> dict[str, Any]:
+    """List the user's threads, the pinned ones first, then newest activity first."""
+    found, cursor = statements.page_of_threads(
+        request.auth, page.limit, page.cursor, archived=page.archived
+    )
     return {"threads": found, "next": cursor}
 
 
@@ -59,7 +62,7 @@ def read_thread(request: UserRequest, thread_id: int) -> Thread:
 @describe(ModelUnavailable, ModelTimeout)
 @rate_limit("write")
 async def change_thread(
-    request: UserRequest, thread_id: int, body: schemas.ThreadSettings = NO_SETTINGS
+    request: UserRequest, thread_id: int, body: schemas.ThreadChanges = NO_CHANGES
 ) -> Thread:
     """Change the fields of a thread that are given."""
     await in_database(statements.get_thread, request.auth, thread_id)
