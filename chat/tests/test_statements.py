@@ -212,6 +212,23 @@ def test_set_current_message_sets_that_of_one_thread(thread: Thread) -> None:
     assert Thread.objects.get(current_message=message) == thread
 
 
+# --- delete_messages ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [1, 3])
+def test_delete_messages_deletes_these_and_no_others(thread: Thread, number: int) -> None:
+    messages = [thread.messages.create(sender=Sender.USER, content="Hello?") for _ in range(4)]
+    ids = [message.pk for message in messages[:number]]
+
+    assert_same(
+        lambda: statements.delete_messages(ids),
+        lambda: Message.objects.filter(pk__in=ids).delete() and None,
+        Message.objects.all(),
+    )
+    statements.delete_messages(ids)
+    assert list(Message.objects.order_by("pk")) == messages[number:]
+
+
 # --- save_reply_end -----------------------------------------------------------------------------
 
 
