@@ -119,6 +119,12 @@ class NewMessage(Body):
     parent_id: MessageId | None = None
 
 
+class ReplyChoice(Body):
+    """One of a thread's replies; without `message_id`, the last of the current branch."""
+
+    message_id: MessageId | None = None
+
+
 class Page(Schema):
     """Which page of a list is wanted."""
 

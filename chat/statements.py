@@ -221,13 +221,13 @@ def delete_messages(ids: Sequence[int]) -> None:
     )
 
 
-def save_reply_end(reply: Message, *, only_if_generating: bool) -> bool:
-    """Store the final state of a reply's row; return whether the row was there to store it in."""
+def save_reply_end(reply: Message, owner: str, *, only_if_generating: bool) -> bool:
+    """Store the final state of a reply's row, if it is its owner's; return whether it was."""
     statement = """
         UPDATE chat_message SET status = %s, content = %s, thinking = %s, error_code = %s,
             prompt_tokens = %s, completion_tokens = %s, duration_ms = %s, first_token_ms = %s,
             finish_reason = %s, tokens = %s, estimator = %s, heartbeat_at = NULL
-        WHERE id = %s"""
+        WHERE id = %s AND owner = %s"""
     values = (
         reply.status,
         reply.content,
@@ -241,21 +241,26 @@ def save_reply_end(reply: Message, *, only_if_generating: bool) -> bool:
         reply.tokens,
         reply.estimator,
         reply.pk,
+        owner,
     )
     if only_if_generating:
         return bool(sql.execute(f"{statement} AND status = %s", *values, MessageStatus.GENERATING))
     return bool(sql.execute(statement, *values))
 
 
-def save_texts(texts: Iterable[tuple[int, str, str]]) -> None:
-    """Store the text and thinking of running replies, by id.
+def save_texts(texts: Iterable[tuple[int, str, str, int]], owner: str) -> None:
+    """Store the text, thinking and number of tokens of the owner's running replies, by id.
 
     One statement, run for each of them: the ORM's `bulk_update` would compare every row with every
     id.
     """
     sql.execute_many(
-        "UPDATE chat_message SET content = %s, thinking = %s WHERE id = %s AND status = %s",
-        [(text, thinking, pk, MessageStatus.GENERATING) for pk, text, thinking in texts],
+        "UPDATE chat_message SET content = %s, thinking = %s, completion_tokens = %s"
+        " WHERE id = %s AND status = %s AND owner = %s",
+        [
+            (text, thinking, tokens, pk, MessageStatus.GENERATING, owner)
+            for pk, text, thinking, tokens in texts
+        ],
     )
 
 

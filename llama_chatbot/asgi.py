@@ -36,9 +36,10 @@ if not settings.DEBUG:
     request_started.disconnect(reset_queries)
 
 from chat.ollama import transport  # noqa: E402 - Django must be set up first
-from chat.replies import live  # noqa: E402
-from chat.replies.forms.text import StreamAborted  # noqa: E402
+from chat.replies import live, takeover, workers  # noqa: E402
+from chat.replies.forms.form import StreamAborted  # noqa: E402
 from core.cleanup import Cleaner  # noqa: E402
+from core.database import in_background, writers  # noqa: E402
 from core.errors import ApiError  # noqa: E402
 from llama_chatbot.cleanup import STEPS  # noqa: E402
 from llama_chatbot.connections import bound_connections  # noqa: E402
@@ -145,10 +146,13 @@ async def serve_lifespan(receive: ASGIReceiveCallable, send: ASGISendCallable) -
     drain_on_signals()
     cleaner = Cleaner(STEPS)
     cleaner.start()
+    sweep = asyncio.create_task(takeover.sweep_forever())
     await send({"type": "lifespan.startup.complete"})
     await receive()
+    sweep.cancel()
     await asyncio.to_thread(cleaner.stop)
     await live.registry.drain()
+    await in_background(writers, workers.leave)
     await transport.close()
     await send({"type": "lifespan.shutdown.complete"})
 

@@ -87,11 +87,11 @@ def password_reset_url(name: str) -> str:
     return value
 
 
-def seconds_or_none(name: str, default: float) -> float | None:
+def seconds_or_none(name: str, default: float | None) -> float | None:
     """Read a number of seconds, 0 or more, as a float; None if the variable is set but empty."""
-    if env.str(name, str(default)).strip() == "":
+    if env.str(name, "" if default is None else str(default)).strip() == "":
         return None
-    return float(env.float(name, default, validate=validate.Range(min=0)))
+    return float(env.float(name, default or 0.0, validate=validate.Range(min=0)))
 
 
 # --- Django -------------------------------------------------------------------------------------
@@ -313,8 +313,9 @@ CHAT_DAILY_TOKENS: int = read(env.int, "CHAT_DAILY_TOKENS", 0, validate=validate
 CHAT_ABANDONED_REPLY_SECONDS: float | None = read(
     seconds_or_none, "CHAT_ABANDONED_REPLY_SECONDS", 30.0
 )
-CHAT_SHUTDOWN_GRACE_SECONDS: float = read(
-    env.float, "CHAT_SHUTDOWN_GRACE_SECONDS", 5.0, validate=validate.Range(min=0)
+CHAT_CARRY_ON: bool = read(env.bool, "CHAT_CARRY_ON", True)
+CHAT_SHUTDOWN_GRACE_SECONDS: float | None = read(
+    seconds_or_none, "CHAT_SHUTDOWN_GRACE_SECONDS", None
 )
 
 # --- Logging ------------------------------------------------------------------------------------

@@ -126,6 +126,31 @@ def plan(thread: Thread, path: Sequence[Message], text: str, window: int) -> Pro
     )
 
 
+def replan(
+    thread: Thread, path: Sequence[Message], question: Message, reply: Message, window: int
+) -> Prompt:
+    """Return the prompt that a reply was made from, to go on with it.
+
+    `path` begins with the reply's `context_start`; it is empty where no turn was sent.
+    """
+    num_ctx, budget = limits(thread, window)
+    kept, characters_cut = turns_of(path), 0
+    if reply.characters_cut:
+        front = front_size(thread) + size_of(question)
+        kept, characters_cut = shorten(kept, budget - front)
+    return Prompt(
+        neutralize_markup(thread.effective_system_prompt),
+        kept,
+        neutralize_markup(question.content),
+        size_of(question),
+        num_ctx,
+        window,
+        reply.context_tokens or 0,
+        turns_dropped=reply.turns_dropped or 0,
+        characters_cut=characters_cut,
+    )
+
+
 def shorten(turns: list[Turn], tokens: int) -> tuple[list[Turn], int]:
     """Return the one turn in so many tokens, and how many characters of it were cut.
 
@@ -156,14 +181,14 @@ def cut_middle(message: Message, tokens: int) -> Message:
         kept = kept * 9 // 10
 
 
-def options_for(thread: Thread, prompt: Prompt) -> dict[str, Any]:
+def options_for(thread: Thread, prompt: Prompt, written_tokens: int = 0) -> dict[str, Any]:
     """Return the options of the call that sends a thread's prompt.
 
     Ollama loads a model anew for another `num_ctx`, so all calls have the model's: the thread's
     bounds its prompts only. A reply that the thread does not limit may have
-    `CHAT_REPLY_TOKENS_MAX` tokens, or as many as there is room for.
+    `CHAT_REPLY_TOKENS_MAX` tokens, or as many as there is room for beside what is written already.
     """
-    room = max(1, prompt.model_window - prompt.tokens)
+    room = max(1, prompt.model_window - prompt.tokens - written_tokens)
     limit = min(settings.CHAT_REPLY_TOKENS_MAX, room)
     return {"num_predict": limit, **thread.options, "num_ctx": prompt.model_window}
 

@@ -3,19 +3,20 @@
 import asyncio
 import contextvars
 
-from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import Q
 
 from chat import statements
 from chat.models import Message, MessageStatus, Thread
 from chat.ollama import client
+from chat.ollama.continuation import can_continue
+from chat.ollama.errors import CannotContinue
 from chat.prompt.estimate import estimate
 from chat.prompt.window import require_fit
 from chat.replies import lifecycle, live, store, titles
 from chat.replies.live import ServerShuttingDown
-from chat.replies.orphans import interrupt_orphans
 from chat.replies.store import BranchMoved, Draft, ReplyInProgress, StartedReply
+from chat.replies.takeover import rescue
 from core.database import in_background, in_database, writers
 
 STOP_POLL_SECONDS = 0.1
@@ -30,7 +31,7 @@ async def send(draft: Draft, thread: Thread) -> int:
     """
     if live.registry.is_draining:
         raise ServerShuttingDown
-    window = min(await client.context_length(thread.model), settings.CHAT_CONTEXT_WINDOW_MAX)
+    window = await client.window(thread.model)
     if len(draft.text) > MOST_LETTERS_IN_A_TOKEN * window:
         # Before the transaction, which would hold up all others while a megabyte is sized.
         await in_database(lambda: require_fit(thread, estimate(draft.text), window))
@@ -43,11 +44,38 @@ async def send(draft: Draft, thread: Thread) -> int:
 
 
 async def _start_and_write(draft: Draft, thread: Thread, window: int) -> int:
-    started = await in_background(writers, start, draft, thread, window)
+    try:
+        started = await in_background(writers, start, draft, thread, window)
+    except ReplyInProgress:
+        # The process that wrote the thread's reply may have died: then it is carried on, or ended.
+        await rescue(Q(thread=thread.pk))
+        started = await in_background(writers, start, draft, thread, window)
     if isinstance(started, int):
         return started
     titles.write_after(live.registry.write(started))
     return started.reply.pk
+
+
+async def carry_on(reply: Message) -> None:
+    """Have a reply that was cut short go on from its last character.
+
+    Raises `ModelError` where the model cannot be reached, `CannotContinue` where it cannot do that,
+    `ReplyInProgress`, and `QuotaExceeded`.
+    """
+    if live.registry.is_draining:
+        raise ServerShuttingDown
+    if reply.content and not await can_continue(reply.model):
+        raise CannotContinue
+    window = await client.window(reply.model)
+    await asyncio.shield(asyncio.create_task(_resume(reply, window), context=contextvars.Context()))
+
+
+async def _resume(reply: Message, window: int) -> None:
+    try:
+        started = await in_background(writers, store.resume, reply, window)
+    except IntegrityError:
+        raise ReplyInProgress from None
+    live.registry.write(started)
 
 
 def start(draft: Draft, thread: Thread, window: int) -> StartedReply | int:
@@ -62,12 +90,10 @@ def start(draft: Draft, thread: Thread, window: int) -> StartedReply | int:
         except BranchMoved:
             thread = statements.get_thread(draft.user, draft.thread_id)
         except (ReplyInProgress, IntegrityError):
-            # Somebody else was faster, with the same key or in the same thread; or the process that
-            # wrote the thread's reply has died.
+            # Somebody else was faster, with the same key or in the same thread.
             if reply_id := store.find_repeated(draft):
                 return reply_id
-            if interrupt_orphans(Message.objects.filter(thread=thread)):
-                break
+            break
     raise ReplyInProgress
 
 
@@ -77,7 +103,6 @@ def stop(which: Q) -> list[int]:
     Blocks on the database, and may be called from any thread. A reply of this process ends at once.
     """
     with transaction.atomic():
-        interrupt_orphans(Message.objects.filter(which))
         ids = lifecycle.stop(which)
     for reply_id in ids:
         if reply := live.registry.replies.get(reply_id):

@@ -53,6 +53,12 @@ class Delta(NamedTuple):
     offset: int
 
 
+class Rewind(NamedTuple):
+    """What the reader has beyond `offset` is void: the text goes on from there."""
+
+    offset: int
+
+
 class KeepAlive(NamedTuple):
     """Nothing new for a while: the connection is to be kept open."""
 
@@ -71,7 +77,7 @@ class Failure(NamedTuple):
     error: ApiError
 
 
-Event = Start | Thinking | Delta | KeepAlive | End | Failure
+Event = Start | Thinking | Delta | Rewind | KeepAlive | End | Failure
 
 
 def last_event(reply: Message, error: ApiError | None = None) -> End | Failure:
@@ -90,22 +96,43 @@ class Cursor:
 
     def __init__(self, offset: int) -> None:
         self.offset = offset
-        self.thinking_offset = 0
+        self.has_started = False
+        self._thinking_offset = 0
+        # Whether what the reader has is known to be the beginning of the text as it is now.
+        self._is_aligned = False
 
-    def skip_thinking(self, thinking: str) -> None:
-        """Pass over what the reader already has: the thinking comes before the text."""
-        if self.offset:
-            self.thinking_offset = len(thinking)
+    def start(self, reply: Message, thinking: str) -> Start | None:
+        """Return the first event, once; the reader has the thinking if it has some of the text."""
+        if self.has_started:
+            return None
+        self.has_started = True
+        self._thinking_offset = len(thinking) if self.offset else 0
+        return Start.of(reply)
 
-    def advance(self, text: str, thinking: str) -> Thinking | Delta | None:
-        """Return all that the reader has not had yet of one of the two, if there is anything.
+    def doubt(self) -> None:
+        """Forget that the reader's text is the reply's: another process may go on with it."""
+        self._is_aligned = False
 
+    def advance(
+        self, text: str, thinking: str, rewind_offset: int | None
+    ) -> Rewind | Thinking | Delta | None:
+        """Return the next that the reader has to know, if there is anything: all of it by now.
+
+        `rewind_offset` is how many characters no take-over has changed, None where there was none.
         Whoever reads slowly gets bigger pieces.
         """
-        if len(thinking) > self.thinking_offset:
-            piece = thinking[self.thinking_offset :]
-            self.thinking_offset = len(thinking)
-            return Thinking(piece, self.thinking_offset)
+        if not self._is_aligned:
+            if rewind_offset is not None and self.offset > rewind_offset:
+                self.offset, self._is_aligned = rewind_offset, True
+                return Rewind(self.offset)
+            self._is_aligned = len(text) >= self.offset
+        if len(thinking) < self._thinking_offset:  # it was all there was, and begins anew
+            self._thinking_offset = 0
+            return Rewind(self.offset)
+        if len(thinking) > self._thinking_offset:
+            piece = thinking[self._thinking_offset :]
+            self._thinking_offset = len(thinking)
+            return Thinking(piece, self._thinking_offset)
         if len(text) > self.offset:
             piece = text[self.offset :]
             self.offset = len(text)

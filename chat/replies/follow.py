@@ -11,9 +11,9 @@ from django.db.models.functions import Now
 from chat.models import Message, MessageStatus, Thread
 from chat.ollama.errors import ModelUnavailable
 from chat.replies import lifecycle, live
-from chat.replies.events import Cursor, Event, Failure, KeepAlive, Start, last_event
+from chat.replies.events import Cursor, End, Event, Failure, KeepAlive, last_event
 from chat.replies.live import FOLLOWED_SECONDS, KEEP_ALIVE_SECONDS, ServerShuttingDown
-from chat.replies.orphans import interrupt_orphans, is_orphaned
+from chat.replies.takeover import is_orphaned, rescue_one
 from core.database import in_database
 from core.errors import NotFound
 
@@ -22,22 +22,31 @@ POLL_SECONDS = 0.5
 logger = logging.getLogger(__name__)
 
 
-def follow(reply_id: int, offset: int = 0) -> AsyncIterator[Event]:
-    """Yield what happens to a reply, its text from `offset` on."""
-    if reply := live.registry.replies.get(reply_id):
-        return reply.follow(offset)
-    return follow_stored(reply_id, offset)
-
-
-async def follow_stored(reply_id: int, offset: int) -> AsyncIterator[Event]:
-    """Yield what happens to a reply that this process does not write, from its row.
+async def follow(reply_id: int, offset: int = 0) -> AsyncIterator[Event]:
+    """Yield what happens to a reply, its text from `offset` on, whichever process writes it.
 
     Raises `ServerShuttingDown` where it is to be followed in another process from now on.
     """
     cursor = Cursor(offset)
+    while True:
+        reply = live.registry.replies.get(reply_id)
+        events = reply.follow(cursor) if reply else follow_stored(reply_id, cursor)
+        async for event in events:
+            yield event
+            if isinstance(event, End | Failure):
+                return
+        if live.registry.is_closed:
+            raise ServerShuttingDown
+
+
+async def follow_stored(reply_id: int, cursor: Cursor) -> AsyncIterator[Event]:
+    """Yield what happens to a reply from the cursor on, read off its row.
+
+    To its end, or until this process writes it or ends itself.
+    """
     reply: Message | None = None
     heard_at, noted_at = time.monotonic(), 0.0
-    while True:
+    while not live.registry.is_closed and reply_id not in live.registry.replies:
         now = time.monotonic()
         notes_reader = now - noted_at > FOLLOWED_SECONDS
         noted_at = now if notes_reader else noted_at
@@ -54,17 +63,18 @@ async def follow_stored(reply_id: int, offset: int) -> AsyncIterator[Event]:
         if reply is None:
             yield await last_event_without_row(reply_id, before)
             return
-        if before is None:
-            yield Start.of(reply)
-            cursor.skip_thinking(reply.thinking)
-        while event := cursor.advance(reply.content, reply.thinking):
+        if start := cursor.start(reply, reply.thinking):
+            yield start
+        while event := cursor.advance(reply.content, reply.thinking, reply.rewind_offset):
             yield event
             heard_at = now
         if not lifecycle.has_unsaved_text(reply):
             yield last_event(reply)
             return
-        if live.registry.is_closed:
-            raise ServerShuttingDown
+        if reply.status == MessageStatus.GENERATING and is_orphaned(reply):
+            await rescue_one(reply)
+            if reply_id in live.registry.replies:
+                return
         if now - heard_at > KEEP_ALIVE_SECONDS:
             yield KeepAlive()
             heard_at = now
@@ -72,18 +82,13 @@ async def follow_stored(reply_id: int, offset: int) -> AsyncIterator[Event]:
 
 
 def read(reply_id: int, *, note_reader: bool) -> Message | None:
-    """Return a reply as it is stored, interrupted if its process is dead; blocks on the database.
+    """Return a reply as it is stored; blocks on the database.
 
     `note_reader` lets the process that writes it know that somebody reads along.
     """
-    rows = Message.objects.with_silence().filter(pk=reply_id)
-    reply = rows.first()
-    if reply and reply.status == MessageStatus.GENERATING:
-        if is_orphaned(reply):
-            interrupt_orphans(rows)
-            return rows.first()
-        if note_reader:
-            rows.update(followed_at=Now())
+    reply = Message.objects.with_silence().filter(pk=reply_id).first()
+    if reply and note_reader and reply.status == MessageStatus.GENERATING:
+        Message.objects.filter(pk=reply_id).update(followed_at=Now())
     return reply
 
 

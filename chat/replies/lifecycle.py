@@ -1,35 +1,49 @@
-"""Every change of a reply's status, who may make it, and the one function that makes it.
+"""Every change of a reply's status and owner, who may make it, and the one function that makes it.
 
 | from       | to          | who, and when                                          | function    |
 |------------|-------------|--------------------------------------------------------|-------------|
 | (no row)   | generating  | a send                                                 | `begin`     |
 | generating | complete    | its owner: the model has finished                      | `end`       |
 | generating | failed      | its owner: the model has failed                        | `end`       |
-| generating | interrupted | its owner: the process ends                            | `end`       |
 | generating | stopped     | its owner: nobody has read it for long                 | `end`       |
 | generating | stopped     | its user or an operator, in any process                | `stop`      |
-| generating | interrupted | anybody: its owner has died                            | `interrupt` |
+| generating | generating  | its owner: the process ends, and lets go of it         | `hand_over` |
+| generating | generating  | any process: its owner has died or let go of it        | `take_over` |
+| generating | interrupted | any process: nobody can carry it on                    | `interrupt` |
+| generating | interrupted | its owner: the process ends, or the model cannot go on | `end`       |
 | generating | (no row)    | its owner: the model has failed before its first word  | `discard`   |
+| ended      | generating  | its user: it is to go on from its last character       | `resume`    |
+| generating | as before   | its owner: the model failed before it went on          | `end`       |
 
-The owner is the process that writes the reply. Each change is a compare-and-set on `generating`, so
-of two at the same moment one wins, and a reply that has ended stays as it ended. The owner still
-stores the last words of a reply that was stopped from elsewhere (see `has_unsaved_text`).
+The owner is the process that writes the reply: what it stores, it stores only as long as it is the
+owner. Each change is a compare-and-set, so of two at the same moment one wins, and a reply that has
+ended stays as it ended. The owner still stores the last words of a reply that was stopped from
+elsewhere (see `has_unsaved_text`).
 
 All of it is sync, and no function opens a transaction: the callers' hold more than the status.
 """
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
-from django.db.models import Q
-from django.db.models.functions import Now
+from django.db.models import Case, F, Q, TextField, Value, When
+from django.db.models.functions import Coalesce, Length, Now
 
 from chat import statements
 from chat.models import Message, MessageStatus, Sender
-from chat.replies.owner import this_process
+from chat.replies.owner import NOBODY, this_process
 
 LAST_WORDS_AFTER = timedelta(seconds=3)
 CLOCK_PRECISION = timedelta(milliseconds=1)  # of SQLite's, which compares times as text
+
+RESUMABLE = Q(
+    status__in=[MessageStatus.STOPPED, MessageStatus.INTERRUPTED, MessageStatus.FAILED]
+) | Q(status=MessageStatus.COMPLETE, finish_reason="length")
+
+
+class NotOwner(Exception):
+    """Another process has taken the reply over: this one's part of it is over."""
 
 
 def begin(**fields: Any) -> Message:
@@ -47,16 +61,19 @@ def begin(**fields: Any) -> Message:
 
 
 def end(reply: Message, status: MessageStatus) -> None:
-    """Store a reply of this process with its last words.
+    """Store a reply of this process with its last words. Raises `NotOwner`.
 
     Where it was ended from elsewhere meanwhile, it keeps that status, without an error.
     """
     reply.status, reply.heartbeat_at = status, None
-    if not statements.save_reply_end(reply, only_if_generating=True):
-        ended_as = Message.objects.filter(pk=reply.pk).values_list("status", flat=True).first()
-        reply.status = ended_as or MessageStatus.STOPPED  # deleted with its thread or its user
-        reply.error_code = ""
-        statements.save_reply_end(reply, only_if_generating=False)
+    if statements.save_reply_end(reply, this_process(), only_if_generating=True):
+        return
+    row = Message.objects.filter(pk=reply.pk).values_list("status", "owner").first()
+    ended_as, owner = row or (MessageStatus.STOPPED, this_process())  # deleted with its thread
+    if owner != this_process():
+        raise NotOwner
+    reply.status, reply.error_code = MessageStatus(ended_as), ""
+    statements.save_reply_end(reply, this_process(), only_if_generating=False)
 
 
 def stop(which: Q) -> list[int]:
@@ -70,12 +87,32 @@ def stop(which: Q) -> list[int]:
     return ids
 
 
+def hand_over(ids: Sequence[int]) -> None:
+    """Let go of replies of this process, for another to take over at once."""
+    mine = Message.objects.generating().filter(pk__in=ids, owner=this_process())
+    mine.update(owner=NOBODY)
+
+
+def take_over(orphan: Message) -> bool:
+    """Make this process the owner of a reply whose owner has died; return whether it is now.
+
+    What has thoughts only begins anew.
+    """
+    taken = _unchanged(orphan).update(
+        owner=this_process(),
+        heartbeat_at=Now(),
+        takeovers=F("takeovers") + 1,
+        rewind_offset=Coalesce("rewind_offset", Length("content")),
+        thinking=Case(
+            When(content="", then=Value("")), default=F("thinking"), output_field=TextField()
+        ),
+    )
+    return bool(taken)
+
+
 def interrupt(orphan: Message) -> None:
     """End a reply whose owner has died, unless it has come back meanwhile."""
-    unchanged = Message.objects.generating().filter(pk=orphan.pk)
-    if orphan.heartbeat_at:
-        unchanged = unchanged.filter(heartbeat_at__lt=orphan.heartbeat_at + CLOCK_PRECISION)
-    unchanged.update(status=MessageStatus.INTERRUPTED)
+    _unchanged(orphan).update(status=MessageStatus.INTERRUPTED, heartbeat_at=None)
 
 
 def discard(reply: Message) -> bool:
@@ -83,16 +120,30 @@ def discard(reply: Message) -> bool:
 
     To be called in a transaction.
     """
-    if not Message.objects.generating().filter(pk=reply.pk).select_for_update().exists():
+    mine = Message.objects.generating().filter(pk=reply.pk, owner=this_process())
+    if not mine.select_for_update().exists():
         return False
     Message.objects.filter(children=reply).delete()  # and with it the reply
     return True
 
 
-def silence_of(reply: Message) -> timedelta:
-    """Return the time since the last heartbeat of a reply that was read `with_silence`."""
-    silent_for: timedelta = reply.silent_for  # type: ignore[attr-defined]
-    return silent_for
+def resume(reply: Message) -> bool:
+    """Have this process go on with a reply that has ended, if nothing follows it; return whether.
+
+    Raises `IntegrityError` where another reply of its thread is being written.
+    """
+    ended = Message.objects.filter(RESUMABLE, pk=reply.pk, children=None)
+    return bool(
+        ended.update(
+            status=MessageStatus.GENERATING,
+            owner=this_process(),
+            heartbeat_at=Now(),
+            followed_at=None,
+            error_code="",
+            finish_reason="",
+            takeovers=0,
+        )
+    )
 
 
 def has_unsaved_text(reply: Message) -> bool:
@@ -103,3 +154,17 @@ def has_unsaved_text(reply: Message) -> bool:
     if reply.status == MessageStatus.GENERATING:
         return True
     return reply.heartbeat_at is not None and silence_of(reply) < LAST_WORDS_AFTER
+
+
+def silence_of(reply: Message) -> timedelta:
+    """Return the time since the last heartbeat of a reply that was read `with_silence`."""
+    silent_for: timedelta = reply.silent_for  # type: ignore[attr-defined]
+    return silent_for
+
+
+def _unchanged(orphan: Message) -> Any:
+    """Return the row of a reply, if it is still as it was when it was found orphaned."""
+    row = Message.objects.generating().filter(pk=orphan.pk, owner=orphan.owner)
+    if orphan.heartbeat_at:
+        row = row.filter(heartbeat_at__lt=orphan.heartbeat_at + CLOCK_PRECISION)
+    return row

@@ -19,10 +19,13 @@ from django.db import InterfaceError, OperationalError
 from chat.models import MessageStatus
 from chat.ollama import client
 from chat.ollama.client import Stats
-from chat.ollama.errors import ModelError, ModelUnavailable, PromptTooLong
+from chat.ollama.continuation import continue_chat
+from chat.ollama.errors import CannotContinue, ModelError, ModelUnavailable, PromptTooLong
+from chat.prompt.marks import neutralize_markup
 from chat.prompt.window import options_for
-from chat.replies import store
-from chat.replies.events import Cursor, Event, KeepAlive, Start, last_event
+from chat.replies import store, workers
+from chat.replies.events import Cursor, Event, KeepAlive, last_event
+from chat.replies.lifecycle import NotOwner
 from chat.replies.store import Outcome, RowState, StartedReply
 from core.database import heartbeats, in_background, writers
 from core.errors import Unavailable
@@ -34,6 +37,7 @@ KEEP_ALIVE_SECONDS = 15.0
 PIECE_SECONDS = 1 / 15  # between two pieces of a reply: enough for text to seem to flow
 FAILURE_SECONDS = 10.0  # in which whoever sent the message asks why the reply failed
 SAVE_RETRY_SECONDS = 1.0
+LONE_GRACE_SECONDS = 5.0  # for replies to end in, where no other process carries them on
 SAVE_SECONDS = 10.0  # in which the last replies are stored before the process ends
 
 logger = logging.getLogger(__name__)
@@ -50,12 +54,13 @@ class LiveReply:
 
     def __init__(self, started: StartedReply, registry: "Registry") -> None:
         self.started = started
-        self.text = ""
-        self.thinking = ""
-        self.saved_length = 0  # of text and thinking, as of the last checkpoint
-        self.pieces = 0
-        self.first_token_ms: int | None = None
+        self.text = started.reply.content  # of one that is carried on
+        self.thinking = started.reply.thinking
+        self.saved_length = self.length  # as of the last checkpoint
+        self.pieces = 0  # written by this process
+        self.first_token_ms = started.reply.first_token_ms
         self.last_event: Event | None = None
+        self.is_elsewhere = False  # another process goes on with it
         self.readers = 0
         self.began_at = time.monotonic()
         self.heard_at = self.began_at - PIECE_SECONDS  # the first piece does not wait
@@ -74,24 +79,38 @@ class LiveReply:
         """How many characters there are, of text and thinking: they only grow."""
         return len(self.text) + len(self.thinking)
 
+    @property
+    def progress(self) -> tuple[int, str, str, int]:
+        """What a checkpoint stores: id, text, thinking, and about how many tokens they are."""
+        tokens = self.started.written_tokens + self.pieces
+        return self.started.reply.pk, self.text, self.thinking, tokens
+
     def end(self, status: MessageStatus) -> None:
         """Cut the reply short, unless it has ended or was cut short before."""
         if not self._call.done() and self._cut_short is None:
             self._cut_short = status
             self._call.cancel()
 
-    async def follow(self, offset: int) -> AsyncIterator[Event]:
-        """Yield what happens, the text from `offset` on."""
-        cursor = Cursor(offset)
-        cursor.skip_thinking(self.thinking)
+    def leave(self) -> None:
+        """Stop writing: another process goes on, or will."""
+        self.is_elsewhere = True
+        self._call.cancel()
+
+    async def follow(self, cursor: Cursor) -> AsyncIterator[Event]:
+        """Yield what happens from the cursor on, to the end or until it happens elsewhere."""
+        rewind_offset = self.started.reply.rewind_offset
         self.readers += 1
         try:
-            yield Start.of(self.started.reply)
+            if start := cursor.start(self.started.reply, self.thinking):
+                yield start
             while True:
-                if event := cursor.advance(self.text, self.thinking):
+                if event := cursor.advance(self.text, self.thinking, rewind_offset):
                     yield event
                 elif self.last_event:
                     yield self.last_event
+                    return
+                elif self.is_elsewhere:
+                    cursor.doubt()
                     return
                 elif not await self._has_news():
                     yield KeepAlive()
@@ -103,7 +122,9 @@ class LiveReply:
 
     def react(self, state: RowState | None) -> None:
         """Act on what the database says of this reply."""
-        if (
+        if state and not state.is_mine:
+            self.leave()
+        elif (
             state is None
             or state.status != MessageStatus.GENERATING
             or not state.user_is_active
@@ -142,7 +163,7 @@ class LiveReply:
                 waiter.set_result(is_news)
 
     def _add(self, text: str, thinking: str) -> None:
-        if not self.pieces:
+        if self.first_token_ms is None:
             self.first_token_ms = int((time.monotonic() - self.began_at) * 1000)
         self.pieces += 1
         self.text += text
@@ -165,13 +186,14 @@ class LiveReply:
 
     async def _generate(self) -> Stats:
         """Have the model write; where it refuses the prompt as too long, once more with less."""
+        model, written = self.started.reply.model, neutralize_markup(self.text)
         while True:
             prompt = self.started.prompt
-            options = options_for(self.started.thread, prompt)
+            options = options_for(self.started.thread, prompt, self.started.written_tokens)
             try:
-                return await client.chat(
-                    self.started.reply.model, prompt.messages, options, self._add
-                )
+                if written:
+                    return await continue_chat(model, prompt.messages, written, options, self._add)
+                return await client.chat(model, prompt.messages, options, self._add)
             except PromptTooLong:
                 shorter = prompt.with_fewer_turns()
                 if shorter is None:
@@ -189,12 +211,16 @@ class LiveReply:
         await asyncio.wait([self._call])
         outcome = self._outcome()
         try:
-            await self._save(outcome)
+            if not self.is_elsewhere:
+                await self._save(outcome)
+        except NotOwner:
+            self.is_elsewhere = True
         except BaseException:
             reply.status = MessageStatus.INTERRUPTED  # as its row will be, once that is noticed
             raise
         finally:
-            self.last_event = last_event(reply, outcome.error)
+            if not self.is_elsewhere:
+                self.last_event = last_event(reply, outcome.error)
             self._registry.remove(self)
             self._wake()
 
@@ -206,6 +232,8 @@ class LiveReply:
             status = MessageStatus.COMPLETE
         except asyncio.CancelledError:
             status = self._cut_short or MessageStatus.INTERRUPTED
+        except CannotContinue:
+            status = MessageStatus.INTERRUPTED
         except ModelError as model_error:
             error = model_error
         except Exception:
@@ -216,11 +244,13 @@ class LiveReply:
 
     async def _save(self, outcome: Outcome) -> None:
         """Store the outcome, however often the database has to be asked."""
-        while True:
+        while not self.is_elsewhere:
             try:
                 await in_background(
                     writers, store.save_outcome, self.started, self.text, self.thinking, outcome
                 )
+            except NotOwner:
+                raise
             except (OperationalError, InterfaceError) as error:
                 # Until then the text is nowhere but here.
                 logger.error(
@@ -261,7 +291,7 @@ class Registry:
         """
         reply = self.replies[started.reply.pk] = LiveReply(started, self)
         if self.is_closed:  # it was started while the period of grace ended
-            reply.end(MessageStatus.INTERRUPTED)
+            self.drain()
         if self._checkpoints is None or self._checkpoints.done():
             self._checkpoints = reply.loop.create_task(self._checkpoint())
         return reply
@@ -291,8 +321,8 @@ class Registry:
                 reply.keep_alive()
             ids = list(self.replies)
             changed = [
-                (pk, reply.text, reply.thinking)
-                for pk, reply in self.replies.items()
+                reply.progress
+                for reply in self.replies.values()
                 if reply.length != reply.saved_length
             ]
             try:
@@ -304,7 +334,7 @@ class Registry:
                 # A mistake of ours must not end the heartbeats, or all replies would seem orphaned.
                 logger.exception("A checkpoint failed")
                 continue
-            for pk, text, thinking in changed:
+            for pk, text, thinking, _ in changed:
                 if pk in self.replies:
                     self.replies[pk].saved_length = len(text) + len(thinking)
             for pk in ids:
@@ -312,9 +342,9 @@ class Registry:
                     self.replies[pk].react(states.get(pk))
 
     def drain(self) -> asyncio.Task[None]:
-        """End the replies in an orderly way, before the process does; return when that is done.
+        """Let go of the replies before the process ends; return when that is done.
 
-        They may go on for `CHAT_SHUTDOWN_GRACE_SECONDS`, then they are interrupted.
+        They may go on for `CHAT_SHUTDOWN_GRACE_SECONDS`, then another process carries them on.
         """
         if self._drained is None or self._drained.done():  # one may have begun after the first time
             loop = asyncio.get_running_loop()
@@ -322,17 +352,42 @@ class Registry:
         return self._drained
 
     async def _drain(self) -> None:
-        if self.replies:
+        if self.replies and not self.is_closed and (grace := await self._grace_seconds()):
             tasks = [reply.task for reply in self.replies.values()]
-            await asyncio.wait(tasks, timeout=settings.CHAT_SHUTDOWN_GRACE_SECONDS)
+            await asyncio.wait(tasks, timeout=grace)
         self.is_closed = True
-        for reply in self.replies.values():
-            reply.end(MessageStatus.INTERRUPTED)
-        if self.replies:
-            tasks = [reply.task for reply in self.replies.values()]
-            _, unsaved = await asyncio.wait(tasks, timeout=SAVE_SECONDS)
-            for task in unsaved:  # their readers would keep the process from ending
-                task.cancel()
+        if not self.replies:
+            return
+        tasks = [reply.task for reply in self.replies.values()]
+        if settings.CHAT_CARRY_ON:
+            await self._hand_over(list(self.replies.values()))
+        else:
+            for reply in self.replies.values():
+                reply.end(MessageStatus.INTERRUPTED)
+        _, unsaved = await asyncio.wait(tasks, timeout=SAVE_SECONDS)
+        for task in unsaved:  # their readers would keep the process from ending
+            task.cancel()
+
+    async def _grace_seconds(self) -> float:
+        """Return how long replies may go on: not at all where another process carries them on."""
+        if settings.CHAT_SHUTDOWN_GRACE_SECONDS is not None:
+            return float(settings.CHAT_SHUTDOWN_GRACE_SECONDS)
+        try:
+            is_another_alive = await in_background(writers, workers.is_another_alive)
+        except DatabaseError:
+            return 0.0
+        return 0.0 if is_another_alive and settings.CHAT_CARRY_ON else LONE_GRACE_SECONDS
+
+    async def _hand_over(self, replies: list[LiveReply]) -> None:
+        """Store how far the replies are and let go of them, then send their readers away."""
+        try:
+            progress = [reply.progress for reply in replies]
+            await in_background(writers, store.hand_over, progress)
+        except DatabaseError as error:
+            # Others will find them without a heartbeat.
+            logger.error("Replies could not be handed over: %s", error)
+        for reply in replies:
+            reply.leave()
 
 
 registry = Registry()

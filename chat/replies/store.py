@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
 from textwrap import shorten
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from django.db import transaction
 from django.db.models import F
@@ -20,11 +20,13 @@ from accounts.models import User
 from chat import statements, usage
 from chat.models import Message, MessageStatus, Send, Sender, Thread
 from chat.ollama.client import Stats
+from chat.ollama.errors import CannotContinue
 from chat.prompt import estimate, window
-from chat.prompt.path import read_path
+from chat.prompt.path import NO_LIMIT, read_path
 from chat.prompt.turns import size_of
 from chat.prompt.window import Prompt
 from chat.replies import lifecycle
+from chat.replies.owner import this_process
 from core.errors import ApiError
 
 AUTOMATIC_TITLE_LENGTH = 60
@@ -85,6 +87,8 @@ class StartedReply:
     thread: Thread
     before: ThreadBefore
     prompt: Prompt
+    written_tokens: int = 0  # of the text that is there already, where it is carried on
+    ended_before: Message | None = None  # the row of one that had ended, and is to go on
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +106,7 @@ class RowState(NamedTuple):
     """What a reply's row tells the process that writes it."""
 
     status: str
+    is_mine: bool  # unless another process has taken the reply over
     followed_ago: timedelta | None  # since a reader in another process last said that it is there
     user_is_active: bool
 
@@ -109,16 +114,21 @@ class RowState(NamedTuple):
 def find_repeated(draft: Draft) -> int | None:
     """Return the id of the reply that this draft's key started within a day, if any.
 
+    One that was interrupted does not count: the message may be sent again.
+
     Raises `IdempotencyKeyReused` where that was for another message.
     """
     if not draft.key:
         return None
     sends = Send.objects.filter(user=draft.user, key=draft.key)
-    send = sends.annotate(thread_deleted_at=F("reply__thread__deleted_at")).first()
+    send = sends.annotate(
+        reply_status=F("reply__status"), thread_deleted_at=F("reply__thread__deleted_at")
+    ).first()
     if send is None:
         return None
     is_expired = timezone.now() - send.created_at > Send.KEPT_FOR
-    if is_expired or send.thread_deleted_at:  # and its row not deleted yet
+    is_interrupted = send.reply_status == MessageStatus.INTERRUPTED
+    if is_expired or is_interrupted or send.thread_deleted_at:  # and its row not deleted yet
         send.delete()
         return None
     if send.digest != draft.digest:
@@ -215,8 +225,67 @@ def first_words(text: str) -> str:
     return title if title != "…" else text.strip()[: AUTOMATIC_TITLE_LENGTH - 1] + "…"
 
 
+def take_over(orphan: Message, model_window: int) -> StartedReply | None:
+    """Make this process the one that writes an orphaned reply; return None if others were faster.
+
+    What the dead process had the model compute is counted as used. `model_window` is as for
+    `window.plan`.
+    """
+    with transaction.atomic():
+        if not lifecycle.take_over(orphan):
+            return None
+        reply = Message.objects.select_related("thread", "parent").get(pk=orphan.pk)
+        usage.add(
+            reply.thread.user_id,
+            reply.model,
+            0,
+            reply.context_tokens or 0,
+            reply.completion_tokens or 0,
+        )
+    return carried_on(reply, model_window)
+
+
+def resume(reply: Message, model_window: int) -> StartedReply:
+    """Have this process go on with a reply that has ended, from its last character.
+
+    `model_window` is as for `window.plan`. Raises `CannotContinue` where the reply is complete or
+    something follows it, `IntegrityError` where a reply of the thread is being written, and
+    `QuotaExceeded`.
+    """
+    with transaction.atomic():
+        usage.check_quota(reply.thread.user)
+        if not statements.record_activity(reply.thread, "", timezone.now(), only_if_unmoved=False):
+            raise Http404
+        if not lifecycle.resume(reply):
+            raise CannotContinue(
+                "Only a reply that was cut short, and that nothing follows, goes on."
+            )
+        statements.set_current_message(reply.thread, reply)
+    row = Message.objects.select_related("thread", "parent").get(pk=reply.pk)
+    started = carried_on(row, model_window)
+    started.ended_before = reply
+    return started
+
+
+def carried_on(reply: Message, model_window: int) -> StartedReply:
+    """Return what is needed to go on with a reply of this process from its last character."""
+    thread, question = reply.thread, cast(Message, reply.parent)  # it goes with its question
+    path: Sequence[Message] = []
+    if question.parent and reply.turns_kept:
+        oldest = reply.context_start or 0
+        path = statements.path_back(question.parent, oldest=oldest, tokens=NO_LIMIT)
+    prompt = window.replan(thread, path, question, reply, model_window)
+    before = ThreadBefore(thread.title, thread.updated_at, thread.current_message_id)
+    written_tokens = 0
+    if reply.content:
+        written_tokens = (
+            reply.completion_tokens or size_of(reply) - estimate.TOKENS_AROUND_A_MESSAGE
+        )
+    return StartedReply(reply, question, thread, before, prompt, written_tokens)
+
+
 def save_outcome(started: StartedReply, text: str, thinking: str, outcome: Outcome) -> None:
-    """Store how a reply has ended, in its row and in `started.reply`.
+    """Store how a reply has ended, in its row and in `started.reply`. Raises `NotOwner`.
 
     A model that failed before its first word leaves the thread as it was. A reply that was ended
     from elsewhere meanwhile keeps that status.
@@ -224,23 +293,31 @@ def save_outcome(started: StartedReply, text: str, thinking: str, outcome: Outco
     reply = started.reply
     reply.content, reply.thinking, reply.first_token_ms = text, thinking, outcome.first_token_ms
     reply.error_code = outcome.error.code if outcome.error else ""
+    reply.prompt_tokens = reply.completion_tokens = reply.duration_ms = None
     reply.tokens, reply.estimator = None, None
     size_of(reply)
-    if outcome.stats:
-        reply.prompt_tokens = outcome.stats.prompt_tokens
-        reply.completion_tokens = outcome.stats.completion_tokens
-        reply.duration_ms = outcome.stats.duration_ms
-        reply.finish_reason = outcome.stats.finish_reason
+    if stats := outcome.stats:
+        # The prompt of a reply that was carried on had the text so far at its end.
+        reply.prompt_tokens = max(0, stats.prompt_tokens - started.written_tokens)
+        reply.completion_tokens = stats.completion_tokens + started.written_tokens
+        reply.duration_ms = stats.duration_ms
+        reply.finish_reason = stats.finish_reason
 
     context = context_of(started.prompt, started.thread, started.question)
     has_other_context = context["turns_dropped"] != reply.turns_dropped
     # Where Ollama's report is missing, because the reply was cut short, the prompt's estimate
     # counts, and a token for each piece that came.
-    stats = outcome.stats
     prompt_tokens = stats.prompt_tokens if stats else started.prompt.tokens
     completion_tokens = stats.completion_tokens if stats else outcome.pieces
     with transaction.atomic():
         # Locks are taken in the order in which deletions take them: thread, usage, message.
+        before = started.ended_before
+        if before and outcome.status == MessageStatus.FAILED and text == before.content:
+            for field in ("error_code", "finish_reason", "prompt_tokens", "completion_tokens"):
+                setattr(reply, field, getattr(before, field))
+            lifecycle.end(reply, MessageStatus(before.status))
+            reply.status = outcome.status  # for those who read along
+            return
         if outcome.status == MessageStatus.FAILED and not text:
             Thread.objects.select_for_update().filter(pk=started.thread.pk).exists()
             if lifecycle.discard(reply):
@@ -253,6 +330,16 @@ def save_outcome(started: StartedReply, text: str, thinking: str, outcome: Outco
                 setattr(reply, name, value)
             reply.save(update_fields=context)
         lifecycle.end(reply, outcome.status)
+
+
+def hand_over(texts: Sequence[tuple[int, str, str, int]]) -> None:
+    """Store how far these replies of this process are, and let go of them.
+
+    `texts` is as for `save_checkpoint`.
+    """
+    with transaction.atomic():
+        statements.save_texts(texts, this_process())
+        lifecycle.hand_over([pk for pk, *_ in texts])
 
 
 def restore_thread(started: StartedReply) -> None:
@@ -270,24 +357,27 @@ def restore_thread(started: StartedReply) -> None:
 
 
 def save_checkpoint(
-    ids: Sequence[int], changed: Iterable[tuple[int, str, str]]
+    ids: Sequence[int], changed: Iterable[tuple[int, str, str, int]]
 ) -> dict[int, RowState]:
     """Store that the replies of this process are still being written, and the text that is new.
 
-    `changed` has the id, text and thinking of those of `ids` that have changed since the last time.
-    Return the state of each row; a reply that was deleted has none.
+    `changed` has the id, text, thinking and number of tokens of those of `ids` that have changed
+    since the last time. Return the state of each row; a reply that was deleted has none.
     """
     with transaction.atomic():
         rows = Message.objects.filter(pk__in=ids)
+        mine = rows.generating().filter(owner=this_process())
         # Locked in the order of ids, as whoever else locks several of them does.
-        running = rows.generating().select_for_update(no_key=True).order_by("pk")
-        list(running.values_list("pk", flat=True))
-        rows.generating().update(heartbeat_at=Now())
-        statements.save_texts(changed)
-        states = rows.values_list("pk", "status", "followed_at", "thread__user__is_active", Now())
+        locked = mine.select_for_update(no_key=True).order_by("pk")
+        list(locked.values_list("pk", flat=True))
+        mine.update(heartbeat_at=Now())
+        statements.save_texts(changed, this_process())
+        states = rows.values_list(
+            "pk", "status", "owner", "followed_at", "thread__user__is_active", Now()
+        )
         return {
-            pk: RowState(status, followed_at and now - followed_at, is_active)
-            for pk, status, followed_at, is_active, now in states
+            pk: RowState(status, owner == this_process(), followed_at and now - followed_at, active)
+            for pk, status, owner, followed_at, active, now in states
         }
 
 

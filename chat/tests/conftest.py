@@ -63,3 +63,11 @@ def nothing_happens(
     logged = server.log()[log:]
     assert SECRET not in logged
     assert "Traceback" not in logged
+
+
+@pytest.fixture
+def alone(shared_server: Server) -> Iterator[None]:
+    """No server but those that the test starts: another would take over their replies."""
+    shared_server.kill()
+    yield
+    shared_server.start()

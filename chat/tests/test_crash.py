@@ -1,22 +1,19 @@
-"""The server's end in mid-answer, by SIGKILL or SIGTERM: no reply is lost, no thread stuck."""
+"""The server's end in mid-answer, where replies are not carried on: kept, and no thread stuck."""
 
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import timedelta
 
 import httpx
 import pytest
-from django.utils import timezone
 
-from chat.models import Message, MessageStatus, Sender, Thread
-from chat.replies.owner import HOST
+from chat.models import Message, Sender, Thread
 from testing.people import Caller, create_user
 from testing.processes import Server, StartServer
 from testing.replies import reply_of, wait_for_status, wait_for_text
 from testing.scripted_ollama import Script, ScriptedOllama
-from testing.streams import NDJSON, SSE, Reading, events_of, following, path_of, sending, text_of
+from testing.streams import NDJSON, Reading, events_of, following, sending, text_of
 from testing.waiting import wait_until
 
 WORDS = [f"word{number} " for number in range(8)]
@@ -42,11 +39,12 @@ def statuses(caller: Caller, thread: Thread) -> list[str]:
     return [message["status"] for message in messages]
 
 
+@pytest.mark.usefixtures("alone")
 class TestSigkill:
     def test_the_answer_is_kept_and_the_thread_goes_on(
         self, start_server: StartServer, ollama: ScriptedOllama, script: Script
     ) -> None:
-        server = start_server()
+        server = start_server(CHAT_CARRY_ON="false")
         with Caller(server.url, create_user("ann")) as ann:
             thread = ann.thread()
             with in_mid_answer(ann, thread, Accept="text/plain") as reading:
@@ -72,7 +70,7 @@ class TestSigkill:
     def test_a_reader_who_comes_back_sees_the_reply_interrupted(
         self, start_server: StartServer, script: Script
     ) -> None:
-        server = start_server()
+        server = start_server(CHAT_CARRY_ON="false")
         with Caller(server.url, create_user("ann")) as ann:
             thread = ann.thread()
             with in_mid_answer(ann, thread):
@@ -88,67 +86,6 @@ class TestSigkill:
         assert "Traceback" not in server.log()
 
 
-def orphan(thread: Thread, owner: str, seconds: float) -> Message:
-    """Store a reply whose process was last heard of so many seconds ago."""
-    question = thread.messages.create(sender=Sender.USER, content="Hello")
-    heard_at = timezone.now() - timedelta(seconds=seconds)
-    return thread.messages.create(
-        sender=Sender.BOT,
-        parent=question,
-        status=MessageStatus.GENERATING,
-        model=thread.model,
-        owner=owner,
-        heartbeat_at=heard_at,
-    )
-
-
-ELSEWHERE = "another-machine/1/0123abcd"
-DEAD_HERE = f"{HOST}/4194305/0123abcd"  # more than Linux ever gives
-ALIVE_HERE = f"{HOST}/1/0123abcd"
-
-
-class TestAnOrphan:
-    @pytest.mark.parametrize(
-        ("owner", "seconds"), [(ELSEWHERE, 31), (ALIVE_HERE, 31), (DEAD_HERE, 4)]
-    )
-    def test_an_orphan_is_interrupted_as_soon_as_its_process_must_be_dead(
-        self, ann: Caller, owner: str, seconds: float
-    ) -> None:
-        for ask in (
-            lambda thread: statuses(ann, thread)[-1] == "interrupted",
-            lambda thread: ann.say(thread).text == "You said: Hello",
-            lambda thread: ann.get(path_of(thread)).json()["code"] == "reply_interrupted",
-            lambda thread: ann.post(f"/chat/threads/{thread.pk}/stop/").json()["status"] == "idle",
-        ):
-            thread = ann.thread()
-            reply = orphan(thread, owner, seconds)
-            assert ask(thread)
-            reply.refresh_from_db()
-            assert reply.status == "interrupted"
-
-    @pytest.mark.parametrize(
-        ("owner", "seconds"), [(ELSEWHERE, 20), (ALIVE_HERE, 20), (DEAD_HERE, 1)]
-    )
-    def test_an_orphan_is_believed_to_live_before(
-        self, ann: Caller, owner: str, seconds: float
-    ) -> None:
-        thread = ann.thread()
-        orphan(thread, owner, seconds)
-
-        assert statuses(ann, thread)[-1] == "generating"
-        answer = ann.say(thread)
-        assert (answer.status_code, answer.json()["code"]) == (409, "reply_in_progress")
-
-    def test_a_follower_of_an_orphan_is_told(self, ann: Caller) -> None:
-        thread = ann.thread()
-        orphan(thread, DEAD_HERE, 2)
-
-        events = events_of(ann.get(path_of(thread), headers=SSE).text)
-
-        assert [event.type for event in events] == ["start", "error"]
-        assert events[-1].data["code"] == "reply_interrupted"
-
-
 @contextmanager
 def terminating(server: Server) -> Iterator[None]:
     """Send SIGTERM; the server must have ended a second after what is done meanwhile."""
@@ -162,7 +99,9 @@ class TestSigterm:
     def test_replies_are_saved_as_interrupted_after_their_time_of_grace(
         self, start_server: StartServer, ollama: ScriptedOllama, script: Script
     ) -> None:
-        server = start_server(CHAT_SHUTDOWN_GRACE_SECONDS="1", CHAT_ABANDONED_REPLY_SECONDS="")
+        server = start_server(
+            CHAT_SHUTDOWN_GRACE_SECONDS="1", CHAT_ABANDONED_REPLY_SECONDS="", CHAT_CARRY_ON="false"
+        )
         with Caller(server.url, create_user("ann")) as ann:
             in_events, in_lines, in_text, unread = (ann.thread() for _ in range(4))
             with in_mid_answer(ann, unread):
@@ -207,7 +146,7 @@ class TestSigterm:
     def test_without_any_reader_the_time_of_grace_is_the_same(
         self, start_server: StartServer, ollama: ScriptedOllama, script: Script
     ) -> None:
-        server = start_server(CHAT_SHUTDOWN_GRACE_SECONDS="0")
+        server = start_server(CHAT_SHUTDOWN_GRACE_SECONDS="0", CHAT_CARRY_ON="false")
         with Caller(server.url, create_user("ann")) as ann:
             thread = ann.thread()
             with in_mid_answer(ann, thread):

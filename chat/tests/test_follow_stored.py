@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from chat.models import Message, MessageStatus, Sender, Thread
 from chat.replies import follow
-from chat.replies.events import End, Failure, Start
+from chat.replies.events import Cursor, End, Failure, Start
 from chat.replies.live import Registry
 from chat.replies.store import Draft
 from chat.tests.in_process import begin, last_of, stored, until
@@ -30,8 +30,9 @@ async def test_a_follower_waits_while_the_database_is_locked(
 
     monkeypatch.setattr(follow, "read", read)
     monkeypatch.setattr(follow, "POLL_SECONDS", 0.02)
-    reply = registry.write(await begin(draft))
-    reading = asyncio.create_task(last_of(follow.follow_stored(reply.started.reply.pk, 0)))
+    elsewhere = Registry()
+    reply = elsewhere.write(await begin(draft))
+    reading = asyncio.create_task(last_of(follow.follow_stored(reply.started.reply.pk, Cursor(0))))
     await until(lambda: len(asked) > 4)
 
     ollama.release()

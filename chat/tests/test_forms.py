@@ -199,7 +199,7 @@ def test_events_start_at_once_and_plain_text_with_the_first_token(
         assert text_of(events_of(reading.to_the_end())) == "Hi"
 
 
-async def test_a_silence_is_a_comment_and_only_in_server_sent_events() -> None:
+async def test_a_silence_is_a_comment_or_an_empty_line_and_nothing_in_plain_text() -> None:
     async def silence() -> AsyncIterator[Event]:
         yield KeepAlive()
 
@@ -207,5 +207,5 @@ async def test_a_silence_is_a_comment_and_only_in_server_sent_events() -> None:
         return [chunk async for chunk in await form.encode(silence())]
 
     assert await chunks(ServerSentEvents(1)) == [b": still here\n\n"]
-    assert await chunks(Ndjson(1)) == []
+    assert await chunks(Ndjson(1)) == [b"\n"]
     assert await chunks(PlainText(1)) == [b""]

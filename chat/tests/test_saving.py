@@ -5,14 +5,15 @@ from typing import Any
 
 import pytest
 from django.db import OperationalError
+from django.db.models import Q
 from django.utils import timezone
 
 from chat.models import Message
 from chat.replies import live, store
-from chat.replies.events import End, Failure
+from chat.replies.events import Cursor, End, Failure
 from chat.replies.live import Registry
-from chat.replies.orphans import interrupt_orphans
 from chat.replies.store import Draft, Outcome, StartedReply
+from chat.replies.takeover import find_orphans
 from chat.tests.in_process import begin, stored, text_of, until
 from core.database import in_background, writers
 from testing.scripted_ollama import Script, ScriptedOllama
@@ -32,7 +33,7 @@ async def test_an_end_that_cannot_be_stored_is_stored_later(
     monkeypatch.setattr(store, "save_outcome", save_outcome)
     monkeypatch.setattr(live, "SAVE_RETRY_SECONDS", 0.01)
 
-    events = [event async for event in registry.write(await begin(draft)).follow(0)]
+    events = [event async for event in registry.write(await begin(draft)).follow(Cursor(0))]
 
     assert len(asked) == 3
     assert text_of(events) == "You said: Hello"
@@ -82,7 +83,7 @@ async def test_an_end_that_can_never_be_stored_leaves_its_text(
 
     monkeypatch.setattr(store, "save_outcome", save_outcome)
 
-    events = [event async for event in registry.write(await begin(draft)).follow(0)]
+    events = [event async for event in registry.write(await begin(draft)).follow(Cursor(0))]
 
     assert isinstance(events[-1], Failure)
     assert events[-1].error.code == "reply_interrupted"
@@ -96,16 +97,15 @@ async def test_a_reply_of_this_process_lives_however_long_its_database_was_away(
     ollama.script = Script(["one ", "two "], hold_after=1)
     reply = registry.write(await begin(draft))
     await until(lambda: ollama.chats and ollama.chats[0].held)
-    row = Message.objects.filter(pk=reply.started.reply.pk)
+    this = Q(pk=reply.started.reply.pk)
+    row = Message.objects.filter(this)
     long_ago = timezone.now() - timedelta(minutes=1)
     await row.aupdate(heartbeat_at=long_ago)
 
-    assert await in_background(writers, interrupt_orphans, row)
+    assert not await in_background(writers, find_orphans, this)
 
     ollama.release()
     await reply.task
     assert (await stored(draft)).status == "complete"
     await row.aupdate(status="generating", heartbeat_at=long_ago)
-    assert not await in_background(
-        writers, interrupt_orphans, row
-    )  # nobody writes this one any more
+    assert await in_background(writers, find_orphans, this)  # nobody writes it any more

@@ -232,8 +232,11 @@ def test_delete_messages_deletes_these_and_no_others(thread: Thread, number: int
 # --- save_reply_end -----------------------------------------------------------------------------
 
 
+OWNER = "a-machine/1/0123abcd"
+
+
 def save_reply_end(reply: Message, *, only_if_generating: bool) -> bool:
-    rows = Message.objects.filter(pk=reply.pk)
+    rows = Message.objects.filter(pk=reply.pk, owner=OWNER)
     names = "status content thinking error_code prompt_tokens completion_tokens duration_ms"
     names += " first_token_ms finish_reason tokens estimator"
     fields = {name: getattr(reply, name) for name in names.split()}
@@ -245,10 +248,11 @@ def save_reply_end(reply: Message, *, only_if_generating: bool) -> bool:
 @pytest.mark.parametrize("only_if_generating", [False, True])
 @pytest.mark.parametrize("status", [MessageStatus.GENERATING, MessageStatus.STOPPED])
 @pytest.mark.parametrize("has_counts", [False, True])
+@pytest.mark.parametrize("owner", [OWNER, "another-machine/1/0123abcd"])
 def test_save_reply_end_stores_all_that_a_reply_ends_with(
-    thread: Thread, has_counts: bool, status: MessageStatus, only_if_generating: bool
+    thread: Thread, owner: str, has_counts: bool, status: MessageStatus, only_if_generating: bool
 ) -> None:
-    ended = reply(thread, status=status, content="half")
+    ended = reply(thread, status=status, content="half", owner=owner)
     reply(Thread.objects.get(title="Another"), status=MessageStatus.GENERATING)
     ended.status, ended.content, ended.thinking = MessageStatus.FAILED, LONG, LONG
     ended.error_code = "model_timeout"
@@ -257,35 +261,40 @@ def test_save_reply_end_stores_all_that_a_reply_ends_with(
         ended.duration_ms, ended.first_token_ms, ended.tokens, ended.estimator = 2, 3, 4, 5
 
     result = assert_same(
-        lambda: statements.save_reply_end(ended, only_if_generating=only_if_generating),
+        lambda: statements.save_reply_end(ended, OWNER, only_if_generating=only_if_generating),
         lambda: save_reply_end(ended, only_if_generating=only_if_generating),
         Message.objects.all(),
     )
 
-    assert result == (status == MessageStatus.GENERATING or not only_if_generating)
+    is_running = status == MessageStatus.GENERATING
+    assert result == (owner == OWNER and (is_running or not only_if_generating))
 
 
 # --- save_texts ---------------------------------------------------------------------------------
 
 
-def save_texts(texts: list[tuple[int, str, str]]) -> None:
-    for pk, text, thinking in texts:
-        Message.objects.generating().filter(pk=pk).update(content=text, thinking=thinking)
+def save_texts(texts: list[tuple[int, str, str, int]]) -> None:
+    for pk, text, thinking, tokens in texts:
+        Message.objects.generating().filter(pk=pk, owner=OWNER).update(
+            content=text, thinking=thinking, completion_tokens=tokens
+        )
 
 
 def test_save_texts_stores_those_of_running_replies(ann: User, thread: Thread) -> None:
-    running = reply(thread, status=MessageStatus.GENERATING)
-    other = reply(Thread.objects.get(title="Another"), status=MessageStatus.GENERATING)
+    running = reply(thread, status=MessageStatus.GENERATING, owner=OWNER)
+    other = reply(Thread.objects.get(title="Another"), status=MessageStatus.GENERATING, owner=OWNER)
     ended = reply(Thread.objects.get(title="Bob's"), status=MessageStatus.STOPPED, content="mine")
-    texts = [(row.pk, f"{LONG}{row.pk}", "thoughts") for row in (running, other, ended)]
-    texts.append((ended.pk + 1, "of no reply", ""))
+    texts = [(row.pk, f"{LONG}{row.pk}", "thoughts", 7) for row in (running, other, ended)]
+    texts.append((ended.pk + 1, "of no reply", "", 1))
 
     assert_same(
-        lambda: statements.save_texts(texts), lambda: save_texts(texts), Message.objects.all()
+        lambda: statements.save_texts(texts, OWNER),
+        lambda: save_texts(texts),
+        Message.objects.all(),
     )
-    statements.save_texts(texts)
+    statements.save_texts(texts, OWNER)
     contents = dict(Message.objects.filter(sender=Sender.BOT).values_list("pk", "content"))
-    assert contents == {**{pk: text for pk, text, _ in texts[:2]}, ended.pk: "mine"}
+    assert contents == {**{pk: text for pk, text, *_ in texts[:2]}, ended.pk: "mine"}
 
 
 # --- add_usage ----------------------------------------------------------------------------------

@@ -10,9 +10,16 @@ from django.shortcuts import aget_object_or_404
 from ninja import Query, Router
 
 from accounts.authentication import UserRequest
+from accounts.models import User
 from chat import branches, schemas, statements
-from chat.models import MessageStatus, Send, Sender, Thread
-from chat.ollama.errors import ModelBusy, ModelMissing, ModelTimeout, ModelUnavailable
+from chat.models import Message, MessageStatus, Send, Sender, Thread
+from chat.ollama.errors import (
+    CannotContinue,
+    ModelBusy,
+    ModelMissing,
+    ModelTimeout,
+    ModelUnavailable,
+)
 from chat.replies import actions, forms
 from chat.replies.events import ReplyInterrupted
 from chat.replies.follow import follow, wait
@@ -22,12 +29,14 @@ from chat.replies.store import Draft, IdempotencyKeyReused, ReplyInProgress, fin
 from chat.usage import QuotaExceeded
 from core import ratelimit
 from core.database import in_database
-from core.errors import ApiError, RateLimited
+from core.errors import ApiError, NotFound, RateLimited
 from core.locks import cache_lock
 from core.openapi import RATE_LIMIT_HEADERS, Header, describe
 from core.ratelimit import rate_limit
 
 router = Router(tags=["chat"])
+
+LAST_REPLY = schemas.ReplyChoice()
 
 REPEATED_SEND_SECONDS = 5.0  # in which a send is mostly stored; who comes later is counted
 
@@ -110,6 +119,27 @@ async def follow_response(
     return await forms.respond(request, reply_id, follow(reply_id, offset))
 
 
+@router.post("/threads/{int:thread_id}/continue/")
+@describe(
+    ReplyInProgress,
+    CannotContinue,
+    QuotaExceeded,
+    ModelUnavailable,
+    ModelBusy,
+    ModelTimeout,
+    response_headers=(REPLY_ID,),
+    content=CONTENT,
+)
+@rate_limit("chat")
+async def continue_response(
+    request: UserRequest, thread_id: int, body: schemas.ReplyChoice = LAST_REPLY
+) -> HttpResponseBase:
+    """Have a reply that was cut short go on; answer with what is new, as it is written."""
+    reply = await in_database(find_reply, request.auth, thread_id, body.message_id)
+    await actions.carry_on(reply)
+    return await forms.respond(request, reply.pk, follow(reply.pk, len(reply.content)))
+
+
 @router.post("/threads/{int:thread_id}/stop/", response=schemas.StatusOut)
 @rate_limit("write")
 async def stop(request: UserRequest, thread_id: int) -> dict[str, str]:
@@ -117,6 +147,22 @@ async def stop(request: UserRequest, thread_id: int) -> dict[str, str]:
     thread = await aget_object_or_404(request.auth.threads, pk=thread_id)
     was_running = await actions.stop_and_wait(Q(thread=thread))
     return {"status": "stopped" if was_running else "idle"}
+
+
+def find_reply(user: User, thread_id: int, message_id: int | None) -> Message:
+    """Return a reply of one of the user's threads, the last of its current branch without an id.
+
+    Raises `Http404`.
+    """
+    thread = statements.get_thread(user, thread_id)
+    replies = Message.objects.select_related("thread__user").filter(
+        thread=thread, sender=Sender.BOT
+    )
+    wanted = message_id or thread.current_message_id
+    reply = (replies.filter(pk=wanted) if wanted else replies.order_by("-pk")).first()
+    if reply is None:
+        raise NotFound
+    return reply
 
 
 async def send(request: UserRequest, thread_id: int, body: schemas.NewMessage) -> int:

@@ -163,11 +163,11 @@ def test_a_database_that_stays_locked(
     start_server: StartServer, ann: Caller, tmp_path: Path
 ) -> None:
     file = tmp_path / "locked.sqlite3"
-    server = start_server(DATABASE_URL=f"sqlite:///{file}?timeout=1")
 
     with closing(sqlite3.connect(file, isolation_level=None)) as other:
         other.execute("PRAGMA locking_mode=EXCLUSIVE")  # for reads too, which else pass with WAL
         other.execute("BEGIN EXCLUSIVE")
+        server = start_server(DATABASE_URL=f"sqlite:///{file}?timeout=1")
         with Caller(server.url) as somebody:
             somebody.headers.update({"Cookie": ann.headers["Cookie"], "Origin": LISTED})
             check(somebody.get("/chat/threads/"), 503, "unavailable")

@@ -69,6 +69,7 @@ RULES = {
     "POST /chat/response/{int:thread_id}/": Rule(404, body={"message": "x"}),
     "POST /chat/streaming-response/{int:thread_id}/": Rule(404, body={"message": "x"}),
     "GET /chat/streaming-response/{int:thread_id}/": Rule(404),
+    "POST /chat/threads/{int:thread_id}/continue/": Rule(404),
     "POST /chat/threads/{int:thread_id}/stop/": Rule(404),
     "GET /chat/models/": Rule(200),
     "GET /health/live/": Rule(200, 200),

@@ -35,11 +35,9 @@ async def respond(
     Plain text begins with the first token, so a failure before it is raised as its `ApiError`.
     """
     form = preferred_form(request)(reply_id)
-    return StreamingHttpResponse(
-        await form.encode(events),
-        content_type=form.content_type,
-        headers={**HEADERS, **form.headers, "Reply-Id": str(reply_id)},
-    )
+    content = await form.encode(events)
+    headers = {**HEADERS, **form.headers, "Reply-Id": str(reply_id)}
+    return StreamingHttpResponse(content, content_type=form.content_type, headers=headers)
 
 
 def preferred_form(request: HttpRequest) -> type[Form]:

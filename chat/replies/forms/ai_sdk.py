@@ -6,8 +6,17 @@ One message is sent, whose id is the reply's, in at most two parts: its reasonin
 from typing import Any, ClassVar
 
 from chat.models import MessageStatus
-from chat.replies.events import Delta, End, Failure, KeepAlive, ReplyInterrupted, Start, Thinking
-from chat.replies.forms.form import Form, to_json
+from chat.replies.events import (
+    Delta,
+    End,
+    Failure,
+    KeepAlive,
+    ReplyInterrupted,
+    Rewind,
+    Start,
+    Thinking,
+)
+from chat.replies.forms.form import Form, StreamAborted, to_json
 
 DONE = b"data: [DONE]\n\n"
 
@@ -19,7 +28,7 @@ class UiMessageStream(Form):
     """
 
     content_type = "text/event-stream"
-    headers: ClassVar[dict[str, str]] = {"x-vercel-ai-ui-message-stream": "v1"}
+    fixed_headers: ClassVar[dict[str, str]] = {"x-vercel-ai-ui-message-stream": "v1"}
     is_replay = True
 
     def __init__(self, reply_id: int) -> None:
@@ -42,6 +51,10 @@ class UiMessageStream(Form):
     def delta(self, event: Delta) -> bytes:
         """Return a piece of the part `text`."""
         return self._piece("text", event.text)
+
+    def rewind(self, event: Rewind) -> bytes:
+        """Have the connection cut: a reader that connects again gets the message anew."""
+        raise StreamAborted
 
     def keep_alive(self, event: KeepAlive) -> bytes:
         """Return a comment."""

@@ -5,24 +5,30 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable
 from typing import Any, ClassVar
 
-from chat.replies.events import Delta, End, Event, Failure, KeepAlive, Start, Thinking
+from chat.replies.events import Delta, End, Event, Failure, KeepAlive, Rewind, Start, Thinking
 
 to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
+class StreamAborted(Exception):
+    """A form cannot say what has happened, so its connection is cut instead."""
 
 
 class Form(ABC):
     """Writes the events of one reply as bytes; an event that it has no words for is `b""`."""
 
     content_type: ClassVar[str]
-    headers: ClassVar[dict[str, str]] = {}
+    fixed_headers: ClassVar[dict[str, str]] = {}
     is_replay: ClassVar[bool] = False  # begins anew for whoever follows a reply, while it runs only
 
     def __init__(self, reply_id: int) -> None:
         self.reply_id = reply_id
+        self.headers = dict(self.fixed_headers)  # of the answer, beside those of all forms
         self._methods: dict[type[Event], Callable[[Any], bytes]] = {
             Start: self.start,
             Thinking: self.thinking,
             Delta: self.delta,
+            Rewind: self.rewind,
             KeepAlive: self.keep_alive,
             End: self.end,
             Failure: self.failure,
@@ -48,6 +54,10 @@ class Form(ABC):
     @abstractmethod
     def delta(self, event: Delta) -> bytes:
         """Add to the text."""
+
+    @abstractmethod
+    def rewind(self, event: Rewind) -> bytes:
+        """Say that the text beyond an offset is void, and comes again."""
 
     @abstractmethod
     def keep_alive(self, event: KeepAlive) -> bytes:

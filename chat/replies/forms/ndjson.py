@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from chat.replies.events import Delta, End, Failure, KeepAlive, Start, Thinking
+from chat.replies.events import Delta, End, Failure, KeepAlive, Rewind, Start, Thinking
 from chat.replies.forms.form import Form, to_json
 
 
@@ -23,9 +23,13 @@ class Ndjson(Form):
         """Return a line of the type `delta`."""
         return self._line("delta", event._asdict())
 
+    def rewind(self, event: Rewind) -> bytes:
+        """Return a line of the type `rewind`."""
+        return self._line("rewind", event._asdict())
+
     def keep_alive(self, event: KeepAlive) -> bytes:
-        """Say nothing."""
-        return b""
+        """Return an empty line."""
+        return b"\n"
 
     def end(self, event: End) -> bytes:
         """Return a line of the type `end`."""

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from chat.replies.events import Delta, End, Failure, KeepAlive, Start, Thinking
+from chat.replies.events import Delta, End, Failure, KeepAlive, Rewind, Start, Thinking
 from chat.replies.forms.form import Form, to_json
 from core.errors import ApiError
 
@@ -34,6 +34,11 @@ class ServerSentEvents(Form):
         """Return the event `delta`."""
         self.offset = event.offset
         return self._event("delta", {"text": event.text}, str(event.offset))
+
+    def rewind(self, event: Rewind) -> bytes:
+        """Return the event `rewind`, whose id is the offset to go on from."""
+        self.offset = event.offset
+        return self._event("rewind", event._asdict(), str(event.offset))
 
     def keep_alive(self, event: KeepAlive) -> bytes:
         """Return a comment."""

@@ -2,12 +2,8 @@
 
 from collections.abc import AsyncIterator
 
-from chat.replies.events import Delta, End, Event, Failure, KeepAlive, Start, Thinking
-from chat.replies.forms.form import Form
-
-
-class StreamAborted(Exception):
-    """A plain text cannot say that it is not whole, so its connection is cut instead."""
+from chat.replies.events import Delta, End, Event, Failure, KeepAlive, Rewind, Start, Thinking
+from chat.replies.forms.form import Form, StreamAborted
 
 
 class PlainText(Form):
@@ -16,12 +12,19 @@ class PlainText(Form):
     content_type = "text/plain; charset=utf-8"
 
     async def encode(self, events: AsyncIterator[Event]) -> AsyncIterator[bytes]:
-        """Return the text once it has begun. Raises the reply's `ApiError` if it fails before."""
+        """Return the text once it has begun. Raises the reply's `ApiError` if it fails before.
+
+        Where it begins before the offset that the reader asked for, the header `Reply-Offset` says
+        with which character.
+        """
         first = b""
         async for event in events:
             if isinstance(event, Failure):
                 raise event.error
             if isinstance(event, KeepAlive):
+                continue
+            if isinstance(event, Rewind):
+                self.headers["Reply-Offset"] = str(event.offset)
                 continue
             first = self._methods[type(event)](event)
             if first or isinstance(event, End):
@@ -44,6 +47,10 @@ class PlainText(Form):
     def delta(self, event: Delta) -> bytes:
         """Return the text."""
         return event.text.encode()
+
+    def rewind(self, event: Rewind) -> bytes:
+        """Have the connection cut: nothing that was sent can be taken back."""
+        raise StreamAborted
 
     def keep_alive(self, event: KeepAlive) -> bytes:
         """Say nothing: whatever is sent is text."""

@@ -1,0 +1,102 @@
+"""Carries on the replies whose process has died or ended.
+
+Whoever finds one takes it over: a reader, a sender, or the sweep that each process makes.
+"""
+
+import asyncio
+import contextvars
+import logging
+from datetime import timedelta
+
+from django.conf import settings
+from django.db import Error as DatabaseError
+from django.db.models import Q
+
+from chat.models import Message
+from chat.ollama import client
+from chat.ollama.continuation import can_continue
+from chat.ollama.errors import ModelError
+from chat.replies import lifecycle, live, store, workers
+from chat.replies.lifecycle import silence_of
+from chat.replies.owner import NOBODY, may_be_alive, this_process
+from core.database import in_background, writers
+
+SWEEP_SECONDS = 2.0
+FORGOTTEN_AFTER = timedelta(seconds=3)  # by this process itself, which may wait for the database
+STALE_AFTER = timedelta(seconds=8)  # without a heartbeat, where the process may be there
+GIVE_UP_AFTER = timedelta(seconds=60)  # on a model that cannot be asked whether it can go on
+MOST_TAKEOVERS = 3
+
+logger = logging.getLogger(__name__)
+
+_rescues: dict[int, asyncio.Task[None]] = {}  # by the reply's id
+
+
+def is_orphaned(reply: Message) -> bool:
+    """Return whether a generating reply's process is dead, as far as can be seen from here.
+
+    `reply` was read `with_silence`.
+    """
+    if reply.owner == this_process():
+        is_written = reply.pk in live.registry.replies
+        return silence_of(reply) > FORGOTTEN_AFTER and not is_written
+    return not may_be_alive(reply.owner) or silence_of(reply) > STALE_AFTER
+
+
+async def rescue(which: Q) -> None:
+    """Take over the orphans among `which` messages; those that nobody can carry on are ended."""
+    found = await in_background(writers, find_orphans, which)
+    await asyncio.gather(*map(rescue_one, found))
+
+
+def find_orphans(which: Q) -> list[Message]:
+    """Return the orphaned replies among `which` messages; blocks on the database."""
+    running = Message.objects.generating().filter(which).with_silence()
+    return [reply for reply in running.defer("thinking") if is_orphaned(reply)]
+
+
+async def rescue_one(orphan: Message) -> None:
+    """Take over an orphan, or end it where nobody can carry it on; once at a time."""
+    if orphan.pk not in _rescues:
+        # A context of its own: what is begun here outlives the request that found it.
+        task = asyncio.create_task(_rescue(orphan), context=contextvars.Context())
+        _rescues[orphan.pk] = task
+        task.add_done_callback(lambda _: _rescues.pop(orphan.pk, None))
+    await asyncio.shield(_rescues[orphan.pk])
+
+
+async def _rescue(orphan: Message) -> None:
+    if live.registry.is_draining:
+        return
+    try:
+        can_go_on = settings.CHAT_CARRY_ON and orphan.takeovers < MOST_TAKEOVERS
+        if can_go_on and orphan.content:
+            can_go_on = await can_continue(orphan.model)
+        window = await client.window(orphan.model) if can_go_on else 0
+    except ModelError as error:
+        if silence_of(orphan) < GIVE_UP_AFTER:
+            logger.warning("Reply %s cannot be carried on yet: %s", orphan.pk, error)
+            return  # the next sweep tries again
+        can_go_on = False
+    if not can_go_on:
+        await in_background(writers, lifecycle.interrupt, orphan)
+        logger.warning("Reply %s was interrupted: nobody can carry it on", orphan.pk)
+        return
+    started = await in_background(writers, store.take_over, orphan, window)
+    if started:
+        logger.info("Reply %s is carried on from character %s", orphan.pk, len(orphan.content))
+        live.registry.write(started)
+
+
+async def sweep_forever() -> None:
+    """Say that this process is there, and look for orphans, until cancelled."""
+    while True:
+        try:
+            await in_background(writers, workers.beat)
+            await rescue(Q(owner=NOBODY) | ~Q(owner=this_process()))
+        except DatabaseError as error:
+            logger.error("Orphaned replies could not be looked for: %s", error)
+        except Exception:
+            # A mistake of ours must not end the sweep, or orphans would generate for ever.
+            logger.exception("The sweep for orphaned replies failed")
+        await asyncio.sleep(SWEEP_SECONDS)
