@@ -114,7 +114,7 @@ class Cursor:
         self._is_aligned = False
 
     def advance(
-        self, text: str, thinking: str, rewind_offset: int | None
+        self, text: str, thinking: str, rewind_offset: int | None = None
     ) -> Rewind | Thinking | Delta | None:
         """Return the next that the reader has to know, if there is anything: all of it by now.
 
