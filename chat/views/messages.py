@@ -6,8 +6,7 @@ from ninja import Query, Router, Status
 
 from accounts.authentication import UserRequest
 from chat import branches, schemas, statements
-from chat.models import Message, Thread
-from chat.replies.orphans import interrupt_orphans
+from chat.models import Thread
 from chat.replies.store import ReplyInProgress
 from core.openapi import describe
 from core.ratelimit import rate_limit
@@ -22,7 +21,6 @@ def list_messages(
 ) -> dict[str, Any]:
     """List the messages of a branch, oldest first; the first page has the newest of them."""
     thread = statements.get_thread(request.auth, thread_id)
-    interrupt_orphans(Message.objects.filter(thread=thread))
     newest, older = branches.page(thread, page.limit, page.cursor, page.leaf)
     return {"messages": newest[::-1], "next": older}
 
