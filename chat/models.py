@@ -153,7 +153,12 @@ class Message(models.Model):
     # Of a reply only.
     thinking = models.TextField(blank=True)
     model = models.CharField(max_length=200, blank=True)
-    options = models.JSONField(null=True, blank=True)  # where it was asked for with its own
+    # Where it was asked for with its own, and not with those of its thread.
+    options = models.JSONField(null=True, blank=True)
+    instructions = models.TextField(null=True, blank=True)  # noqa: DJ001 - an empty one is one
+    in_background = models.BooleanField(default=False, db_default=False)
+    format = models.JSONField(null=True, blank=True)  # see formats.py
+    format_valid = models.BooleanField(null=True)
     error_code = models.CharField(max_length=50, blank=True)
     prompt_tokens = models.PositiveIntegerField(null=True)
     completion_tokens = models.PositiveIntegerField(null=True)

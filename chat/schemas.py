@@ -10,6 +10,7 @@ from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict
 
+from chat.formats import CheckedFormat, Format
 from chat.models import Thread
 from core.schemas import Answer, Body, Integral, NotBlank, Text
 
@@ -117,6 +118,7 @@ class NewMessage(Body):
 
     message: NotBlank
     parent_id: MessageId | None = None
+    format: CheckedFormat | None = None
 
 
 class ReplyChoice(Body):
@@ -238,6 +240,8 @@ class MessageOut(Answer):
     finish_reason: NoneIfEmpty
     usage: UsageOfReply | None
     context: ContextOut | None
+    format: Format | None
+    format_valid: bool | None
 
 
 class MessagesOut(Schema):

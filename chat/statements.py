@@ -226,7 +226,8 @@ def save_reply_end(reply: Message, owner: str, *, only_if_generating: bool) -> b
     statement = """
         UPDATE chat_message SET status = %s, content = %s, thinking = %s, error_code = %s,
             prompt_tokens = %s, completion_tokens = %s, duration_ms = %s, first_token_ms = %s,
-            finish_reason = %s, tokens = %s, estimator = %s, heartbeat_at = NULL
+            finish_reason = %s, tokens = %s, estimator = %s, format_valid = %s,
+            heartbeat_at = NULL
         WHERE id = %s AND owner = %s"""
     values = (
         reply.status,
@@ -240,6 +241,7 @@ def save_reply_end(reply: Message, owner: str, *, only_if_generating: bool) -> b
         reply.finish_reason,
         reply.tokens,
         reply.estimator,
+        reply.format_valid,
         reply.pk,
         owner,
     )

@@ -14,9 +14,10 @@ from django.http import HttpRequest
 
 from accounts.models import User
 from chat import usage
+from chat.formats import Format
 from chat.models import MessageStatus
 from chat.ollama import client
-from chat.ollama.client import ChatMessage, Format, Stats
+from chat.ollama.client import ChatMessage, Stats
 from chat.ollama.errors import ModelError, PromptTooLong
 from chat.ollama.errors import UnknownModel as UnknownHere
 from chat.prompt.estimate import estimate

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from chat.ollama.client import Format
+from chat.formats import CheckedFormat, Format
 from core.schemas import Body, Integral, NotBlank, Text
 
 Nothing = Annotated[list[Any], Field(max_length=0)] | None
@@ -17,7 +17,6 @@ Ignored = Any
 Name = Annotated[NotBlank, Field(max_length=200)]
 Tokens = Annotated[int, Field(ge=1, lt=2**31), Integral]
 Stop = Annotated[Text, Field(min_length=1, max_length=100)]
-Schema = dict[str, Any]
 
 
 class Sampling(Body):
@@ -65,7 +64,7 @@ class NamedSchema(Body):
     """A JSON schema to which the answer has to keep."""
 
     name: Name
-    json_schema: Annotated[Schema, Field(alias="schema")]
+    json_schema: Annotated[CheckedFormat, Field(alias="schema")]
     description: Ignored = None
     strict: Ignored = None
 

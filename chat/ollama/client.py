@@ -12,13 +12,14 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import aclosing
-from typing import Any, Literal, NamedTuple, TypedDict, TypeVar, cast
+from typing import Any, NamedTuple, TypedDict, TypeVar, cast
 
 import httpx
 import ollama
 from django.conf import settings
 from django.core.cache import cache
 
+from chat.formats import Format
 from chat.ollama import calls
 from chat.ollama.calls import call
 from chat.ollama.errors import ModelUnavailable, UnknownModel
@@ -42,9 +43,6 @@ class Model(TypedDict):
     family: str
     parameter_size: str
     modified_at: str
-
-
-Format = Literal["json"] | dict[str, Any]  # see `chat`
 
 
 class ChatMessage(TypedDict):

@@ -31,6 +31,7 @@ async def send(draft: Draft, thread: Thread) -> int:
     """
     if live.registry.is_draining:
         raise ServerShuttingDown
+    thread = draft.parameters.applied_to(thread)
     window = await client.window(thread.model)
     if len(draft.text) > MOST_LETTERS_IN_A_TOKEN * window:
         # Before the transaction, which would hold up all others while a megabyte is sized.
@@ -64,7 +65,8 @@ async def carry_on(reply: Message) -> None:
     """
     if live.registry.is_draining:
         raise ServerShuttingDown
-    if reply.content and not await can_continue(reply.model):
+    # Ollama holds what it writes to a format from its first character, not from the middle.
+    if reply.content and (reply.format is not None or not await can_continue(reply.model)):
         raise CannotContinue
     window = await client.window(reply.model)
     await asyncio.shield(asyncio.create_task(_resume(reply, window), context=contextvars.Context()))

@@ -139,7 +139,7 @@ class LiveReply:
 
     def _is_abandoned(self, followed_ago: timedelta | None) -> bool:
         limit = settings.CHAT_ABANDONED_REPLY_SECONDS
-        if limit is None or self.readers:
+        if limit is None or self.readers or self.started.reply.in_background:
             return False
         alone_for = time.monotonic() - self.left_at
         if followed_ago is not None:
@@ -193,7 +193,9 @@ class LiveReply:
             try:
                 if written:
                     return await continue_chat(model, prompt.messages, written, options, self._add)
-                return await client.chat(model, prompt.messages, options, self._add)
+                return await client.chat(
+                    model, prompt.messages, options, self._add, format=self.started.reply.format
+                )
             except PromptTooLong:
                 shorter = prompt.with_fewer_turns()
                 if shorter is None:

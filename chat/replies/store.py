@@ -17,7 +17,7 @@ from django.http import Http404
 from django.utils import timezone
 
 from accounts.models import User
-from chat import statements, usage
+from chat import formats, statements, usage
 from chat.models import Message, MessageStatus, Send, Sender, Thread
 from chat.ollama.client import Stats
 from chat.ollama.errors import CannotContinue
@@ -27,9 +27,11 @@ from chat.prompt.turns import size_of
 from chat.prompt.window import Prompt
 from chat.replies import lifecycle
 from chat.replies.owner import this_process
+from chat.replies.parameters import Parameters, thread_of
 from core.errors import ApiError
 
 AUTOMATIC_TITLE_LENGTH = 60
+NO_PARAMETERS = Parameters()
 
 
 class ReplyInProgress(ApiError):
@@ -55,7 +57,8 @@ class Draft:
     """A message that a user sends.
 
     `parent` is the id of the message it follows: None for the beginning of the thread, "newest" for
-    the newest message. `key` is the client's idempotency key, or empty.
+    the newest message. `key` is the client's idempotency key, or empty. `parameters` are the
+    reply's.
     """
 
     user: User
@@ -63,11 +66,15 @@ class Draft:
     text: str
     parent: int | str | None
     key: str
+    parameters: Parameters = NO_PARAMETERS
 
     @property
     def digest(self) -> str:
         """A hash of what is sent."""
-        return sha256(repr((self.thread_id, self.text, self.parent)).encode()).hexdigest()
+        sent: tuple[Any, ...] = (self.thread_id, self.text, self.parent)
+        if self.parameters != NO_PARAMETERS:
+            sent = (*sent, self.parameters)
+        return sha256(repr(sent).encode()).hexdigest()
 
 
 class ThreadBefore(NamedTuple):
@@ -143,6 +150,7 @@ def start(draft: Draft, thread: Thread, model_window: int) -> StartedReply:
     reply of the thread is being written, `BranchMoved` where the thread is not as it was read,
     `Http404`, `QuotaExceeded`, and what `plan` raises.
     """
+    thread = draft.parameters.applied_to(thread)
     # Planned first: nobody else can write to SQLite while a transaction is open.
     parent = parent_of(draft, thread)
     if parent and lifecycle.has_unsaved_text(parent):
@@ -172,7 +180,7 @@ def start(draft: Draft, thread: Thread, model_window: int) -> StartedReply:
             thread=thread,
             parent=question,
             created_at=now,
-            model=thread.model,
+            **draft.parameters.fields(thread),
             **context_of(prompt, thread, question),
         )
         statements.set_current_message(thread, reply)
@@ -269,7 +277,7 @@ def resume(reply: Message, model_window: int) -> StartedReply:
 
 def carried_on(reply: Message, model_window: int) -> StartedReply:
     """Return what is needed to go on with a reply of this process from its last character."""
-    thread, question = reply.thread, cast(Message, reply.parent)  # it goes with its question
+    thread, question = thread_of(reply), cast(Message, reply.parent)  # it goes with its question
     path: Sequence[Message] = []
     if question.parent and reply.turns_kept:
         oldest = reply.context_start or 0
@@ -296,6 +304,8 @@ def save_outcome(started: StartedReply, text: str, thinking: str, outcome: Outco
     reply.prompt_tokens = reply.completion_tokens = reply.duration_ms = None
     reply.tokens, reply.estimator = None, None
     size_of(reply)
+    if reply.format is not None and outcome.status == MessageStatus.COMPLETE:
+        reply.format_valid = formats.fits(reply.format, text)
     if stats := outcome.stats:
         # The prompt of a reply that was carried on had the text so far at its end.
         reply.prompt_tokens = max(0, stats.prompt_tokens - started.written_tokens)

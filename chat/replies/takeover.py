@@ -71,7 +71,7 @@ async def _rescue(orphan: Message) -> None:
     try:
         can_go_on = settings.CHAT_CARRY_ON and orphan.takeovers < MOST_TAKEOVERS
         if can_go_on and orphan.content:
-            can_go_on = await can_continue(orphan.model)
+            can_go_on = orphan.format is None and await can_continue(orphan.model)
         window = await client.window(orphan.model) if can_go_on else 0
     except ModelError as error:
         if silence_of(orphan) < GIVE_UP_AFTER:

@@ -238,7 +238,7 @@ OWNER = "a-machine/1/0123abcd"
 def save_reply_end(reply: Message, *, only_if_generating: bool) -> bool:
     rows = Message.objects.filter(pk=reply.pk, owner=OWNER)
     names = "status content thinking error_code prompt_tokens completion_tokens duration_ms"
-    names += " first_token_ms finish_reason tokens estimator"
+    names += " first_token_ms finish_reason tokens estimator format_valid"
     fields = {name: getattr(reply, name) for name in names.split()}
     if only_if_generating:
         rows = rows.filter(status=MessageStatus.GENERATING)
@@ -259,6 +259,7 @@ def test_save_reply_end_stores_all_that_a_reply_ends_with(
     if has_counts:
         ended.prompt_tokens, ended.completion_tokens, ended.finish_reason = 1, 0, "length"
         ended.duration_ms, ended.first_token_ms, ended.tokens, ended.estimator = 2, 3, 4, 5
+        ended.format_valid = False
 
     result = assert_same(
         lambda: statements.save_reply_end(ended, OWNER, only_if_generating=only_if_generating),

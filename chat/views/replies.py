@@ -25,6 +25,7 @@ from chat.replies.events import ReplyInterrupted
 from chat.replies.follow import follow, wait
 from chat.replies.forms.schemas import CONTENT, LAST_EVENT_ID, REPLY_ID
 from chat.replies.forms.sse import offset_of
+from chat.replies.parameters import Parameters
 from chat.replies.store import Draft, IdempotencyKeyReused, ReplyInProgress, find_repeated
 from chat.usage import QuotaExceeded
 from core import ratelimit
@@ -171,7 +172,8 @@ async def send(request: UserRequest, thread_id: int, body: schemas.NewMessage) -
     key = request.headers.get("Idempotency-Key", "")
     if len(key) > Send.MAX_KEY_LENGTH:
         raise ApiError(f"An Idempotency-Key has at most {Send.MAX_KEY_LENGTH} characters.")
-    draft = Draft(request.auth, thread_id, body.message, parent, key)
+    parameters = Parameters(format=body.format)
+    draft = Draft(request.auth, thread_id, body.message, parent, key, parameters)
     if not key:
         return await send_draft(request, draft)
     # Whoever repeats it at the same moment is to find the reply, and not to be counted.

@@ -1,0 +1,52 @@
+"""The format to which a reply can be held: JSON, or JSON that fits a schema."""
+
+from typing import Annotated, Any, Literal, NoReturn
+
+import jsonschema_rs
+from pydantic import AfterValidator
+from pydantic_core import PydanticCustomError, from_json, to_json
+
+MAX_BYTES = 64 * 1024  # of a schema
+
+Format = Literal["json"] | dict[str, Any]
+
+
+def fits(format: Format, text: str) -> bool:
+    """Return whether a text is JSON, and fits the schema if `format` is one."""
+    try:
+        value = from_json(text, allow_inf_nan=False)
+        return format == "json" or validator(format).is_valid(value)
+    except (ValueError, jsonschema_rs.ValidationError):
+        return False
+
+
+def validator(schema: dict[str, Any]) -> jsonschema_rs.Draft202012Validator:
+    """Return what validates by a schema.
+
+    Raises `ValueError` and `ValidationError` where it is none. Whoever sends a schema cannot make the server call others, nor take long over a pattern: the
+    engine that is chosen here matches each in linear time.
+    """
+    return jsonschema_rs.Draft202012Validator(
+        schema, retriever=refuse, pattern_options=jsonschema_rs.RegexOptions()
+    )
+
+
+def refuse(address: str) -> NoReturn:
+    """Refuse to fetch a schema that another refers to."""
+    raise ValueError("a schema may only refer to its own parts")
+
+
+def checked(format: Format) -> Format:
+    """Return the format as it is. Raises `PydanticCustomError` if it is too large or no schema."""
+    if format == "json":
+        return format
+    if len(to_json(format)) > MAX_BYTES:
+        raise PydanticCustomError("too_large", "A schema has at most 64 KiB.")
+    try:
+        validator(format)
+    except (ValueError, jsonschema_rs.ValidationError):
+        raise PydanticCustomError("no_schema", "This is not a valid JSON schema.") from None
+    return format
+
+
+CheckedFormat = Annotated[Format, AfterValidator(checked)]
