@@ -65,7 +65,7 @@ class Generation:
         try:
             while True:
                 self._news.clear()
-                if event := cursor.advance(self.text, self.thinking):
+                if event := cursor.advance(self.text, self.thinking, None):
                     yield event
                     await asyncio.wait([self._task], timeout=PIECE_SECONDS)
                 elif self._task.done():
