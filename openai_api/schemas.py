@@ -6,6 +6,7 @@ with any.
 
 from typing import Annotated, Any, Literal
 
+from ninja import Schema
 from pydantic import Field
 
 from chat.formats import CheckedFormat, Format
@@ -22,7 +23,6 @@ Stop = Annotated[Text, Field(min_length=1, max_length=100)]
 class Sampling(Body):
     """What both ways to ask have in common."""
 
-    model: Name
     stream: bool | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(ge=0, le=1)] | None = None
@@ -81,6 +81,7 @@ class SchemaFormat(Body):
 class ChatCompletionBody(Sampling):
     """The body of `POST /v1/chat/completions`."""
 
+    model: Name
     messages: Annotated[list[ChatMessage], Field(min_length=1)]
     stream_options: StreamOptions | None = None
     max_tokens: Tokens | None = None
@@ -116,3 +117,108 @@ class ChatCompletionBody(Sampling):
             case PlainFormat(type="json_object"):
                 return "json"
         return None
+
+
+class ContentPart(Body):
+    """A part of an input or of an output that is sent back."""
+
+    type: Literal["input_text", "output_text", "text"]
+    text: Text
+    annotations: Ignored = None
+    logprobs: Ignored = None
+
+
+class InputMessage(Body):
+    type: Literal["message"] = "message"
+    role: Literal["system", "developer", "user", "assistant"]
+    content: Text | list[ContentPart]
+    id: Ignored = None
+    status: Ignored = None
+    phase: Ignored = None
+
+    @property
+    def text(self) -> str:
+        """The content as one text."""
+        if isinstance(self.content, str):
+            return self.content
+        return "".join(part.text for part in self.content)
+
+
+class ReasoningItem(Body):
+    """What the model thought before, sent back; it does not see it again."""
+
+    type: Literal["reasoning"]
+    id: Ignored = None
+    summary: Ignored = None
+    content: Ignored = None
+    encrypted_content: Ignored = None
+    status: Ignored = None
+
+
+class ResponseSchemaFormat(Body):
+    type: Literal["json_schema"]
+    name: Name
+    json_schema: Annotated[CheckedFormat, Field(alias="schema")]
+    description: Ignored = None
+    strict: Ignored = None
+
+
+class TextSettings(Body):
+    format: PlainFormat | ResponseSchemaFormat | None = None
+    verbosity: Ignored = None
+
+
+class Conversation(Body):
+    id: Text
+
+
+class ResponseBody(Sampling):
+    """The body of `POST /v1/responses`."""
+
+    model: Name | None = None  # where a thread has one
+    input: NotBlank | Annotated[list[InputMessage | ReasoningItem], Field(min_length=1)]
+    instructions: Annotated[Text, Field(max_length=20_000)] | None = None
+    previous_response_id: Text | None = None
+    conversation: Text | Conversation | None = None
+    background: bool | None = None
+    store: bool | None = None
+    max_output_tokens: Tokens | None = None
+    text: TextSettings | None = None
+
+    include: Ignored = None
+    reasoning: None = None
+    stream_options: Ignored = None
+    truncation: Literal["disabled", "auto"] | None = None
+    top_logprobs: Literal[0] | None = None
+
+    @property
+    def messages(self) -> list[InputMessage]:
+        """The messages of the input."""
+        if isinstance(self.input, str):
+            return [InputMessage(role="user", content=self.input)]
+        return [item for item in self.input if isinstance(item, InputMessage)]
+
+    def options(self) -> dict[str, Any] | None:
+        """Return Ollama's options, None where none are chosen."""
+        options = {
+            "temperature": self.temperature,
+            "top_p": self.top_p,
+            "num_predict": self.max_output_tokens,
+        }
+        return {name: value for name, value in options.items() if value is not None} or None
+
+    def format(self) -> Format | None:
+        """Return Ollama's `format`."""
+        match self.text and self.text.format:
+            case ResponseSchemaFormat(json_schema=schema):
+                return schema
+            case PlainFormat(type="json_object"):
+                return "json"
+        return None
+
+
+class Following(Schema):
+    """How a response is read."""
+
+    stream: bool = False
+    starting_after: Annotated[int, Field(ge=0, lt=2**53)] | None = None

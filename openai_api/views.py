@@ -1,21 +1,31 @@
 """The calls under /v1/."""
 
-from typing import Any
+import time
+from collections.abc import AsyncIterator
 
+from django.db.models import Q
 from django.http import HttpRequest, StreamingHttpResponse
 from django.http.response import HttpResponseBase
-from ninja import Router
+from ninja import Query, Router
 
 from accounts.authentication import UserRequest, get_bearer_token, session_or_token
 from accounts.models import User
+from chat.models import Message
 from chat.ollama import client
 from chat.ollama.client import ChatMessage
+from chat.replies import actions
+from chat.replies.events import Event
+from chat.replies.follow import follow, wait
 from chat.replies.forms import HEADERS
-from core.errors import NotAuthenticated
+from chat.replies.forms.form import Form
+from core.database import in_database
+from core.errors import ApiError, NotAuthenticated, NotFound
 from core.ratelimit import rate_limit
-from openai_api import generation
+from openai_api import generation, responses
 from openai_api.chunks import ChatCompletionChunks, completion
-from openai_api.schemas import ChatCompletionBody
+from openai_api.events import ResponseEvents
+from openai_api.responses import Json
+from openai_api.schemas import ChatCompletionBody, Following, ResponseBody
 
 
 def token_only(request: HttpRequest) -> User | None:
@@ -30,14 +40,14 @@ router = Router(auth=token_only)
 
 @router.get("/models")
 @rate_limit("read")
-async def list_models(request: UserRequest) -> dict[str, Any]:
+async def list_models(request: UserRequest) -> Json:
     """List the models."""
     return {"object": "list", "data": [describe_model(model) for model in await client.models()]}
 
 
 @router.get("/models/{path:name}")
 @rate_limit("read")
-async def read_model(request: UserRequest, name: str) -> dict[str, Any]:
+async def read_model(request: UserRequest, name: str) -> Json:
     """Return one model."""
     await generation.require_model(name)
     found = await client.models()
@@ -47,7 +57,7 @@ async def read_model(request: UserRequest, name: str) -> dict[str, Any]:
 @router.post("/chat/completions")
 async def create_chat_completion(
     request: UserRequest, body: ChatCompletionBody
-) -> HttpResponseBase | dict[str, Any]:
+) -> HttpResponseBase | Json:
     """Have a model answer a conversation, of which nothing is stored."""
     messages = [
         ChatMessage(role=message.role.replace("developer", "system"), content=message.text)
@@ -59,13 +69,82 @@ async def create_chat_completion(
     if body.stream:
         wants_usage = bool(body.stream_options and body.stream_options.include_usage)
         form = ChatCompletionChunks(body.model, include_usage=wants_usage)
-        return StreamingHttpResponse(
-            await form.encode(begun.events()), content_type=form.content_type, headers=HEADERS
-        )
+        return await stream(form, begun.events())
     text, end = await generation.collect(begun.events())
     return completion(body.model, text, begun.thinking, end)
 
 
-def describe_model(model: client.Model) -> dict[str, Any]:
+@router.post("/responses")
+async def create_response(request: UserRequest, body: ResponseBody) -> HttpResponseBase | Json:
+    """Have a model answer an input, as a reply of a thread unless `store` is false."""
+    if body.store is False:
+        begun = await responses.begin_unstored(request, request.auth, body)
+        response = responses.of_generation(body, time.time())
+        if body.stream:
+            return await stream(ResponseEvents(response), begun.events())
+        text, end = await generation.collect(begun.events())
+        return responses.ended(response, text, begun.thinking, end)
+    reply_id = await responses.begin(request, request.auth, body)
+    if body.stream:
+        return await stream_reply(request.auth, reply_id)
+    failure: ApiError | None = None
+    if not body.background:
+        try:
+            await wait(reply_id)
+        except ApiError as error:
+            failure = error
+    try:
+        return responses.of_reply(await find(request.auth, reply_id))
+    except NotFound as error:  # a reply that failed before its first word is gone
+        raise failure or error from None
+
+
+@router.get("/responses/{response_id}")
+@rate_limit("read")
+async def read_response(
+    request: UserRequest, response_id: str, how: Query[Following]
+) -> HttpResponseBase | Json:
+    """Return a response as it is, or its events, those that a reader has not had."""
+    reply_id = responses.number_in(response_id, "resp")
+    if how.stream:
+        return await stream_reply(request.auth, reply_id, how.starting_after)
+    return responses.of_reply(await find(request.auth, reply_id))
+
+
+@router.post("/responses/{response_id}/cancel")
+@rate_limit("write")
+async def cancel_response(request: UserRequest, response_id: str) -> Json:
+    """Stop a response; what was written stays."""
+    reply = await find(request.auth, responses.number_in(response_id, "resp"))
+    await actions.stop_and_wait(Q(pk=reply.pk))
+    return responses.of_reply(await find(request.auth, reply.pk))
+
+
+@router.get("/responses/{response_id}/input_items")
+@rate_limit("read")
+async def list_input_items(request: UserRequest, response_id: str) -> Json:
+    """List what a response answers."""
+    reply = await find(request.auth, responses.number_in(response_id, "resp"))
+    return responses.input_of(reply)
+
+
+async def find(user: User, reply_id: int) -> Message:
+    """Return one of the user's replies. Raises `NotFound`."""
+    return await in_database(responses.find, user, reply_id)
+
+
+async def stream_reply(user: User, reply_id: int, after: int | None = None) -> HttpResponseBase:
+    """Return the events of a reply, after the number `after`."""
+    reply = await find(user, reply_id)
+    return await stream(ResponseEvents(responses.of_reply(reply), after), follow(reply_id))
+
+
+async def stream(form: Form, events: AsyncIterator[Event]) -> HttpResponseBase:
+    """Return the answer that sends these events."""
+    content = await form.encode(events)
+    return StreamingHttpResponse(content, content_type=form.content_type, headers=HEADERS)
+
+
+def describe_model(model: client.Model) -> Json:
     """Return a model as OpenAI lists it."""
     return {"id": model["name"], "object": "model", "created": 0, "owned_by": "ollama"}
