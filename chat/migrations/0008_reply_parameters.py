@@ -4,30 +4,29 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('chat', '0007_search_pins_and_feedback'),
+        ("chat", "0007_search_pins_and_feedback"),
     ]
 
     operations = [
         migrations.AddField(
-            model_name='message',
-            name='format',
+            model_name="message",
+            name="format",
             field=models.JSONField(blank=True, null=True),
         ),
         migrations.AddField(
-            model_name='message',
-            name='format_valid',
+            model_name="message",
+            name="format_valid",
             field=models.BooleanField(null=True),
         ),
         migrations.AddField(
-            model_name='message',
-            name='in_background',
+            model_name="message",
+            name="in_background",
             field=models.BooleanField(db_default=False, default=False),
         ),
         migrations.AddField(
-            model_name='message',
-            name='instructions',
+            model_name="message",
+            name="instructions",
             field=models.TextField(blank=True, null=True),
         ),
     ]
