@@ -51,6 +51,22 @@ def page_of_threads(
     return paging.page(threads, limit, user, lambda t: (t.pinned, str(t.updated_at), t.pk))
 
 
+def find_message(thread: Thread, message_id: int | None) -> Message | None:
+    """Return a message of a thread, or its newest without an id, as if read `with_silence`."""
+    which, keys = "ORDER BY id DESC LIMIT 1", [thread.pk]
+    if message_id is not None:
+        which, keys = "AND id = %s", [thread.pk, message_id]
+    messages = Message.objects.raw(
+        f"SELECT *, {sql.now()} AS read_at FROM chat_message WHERE thread_id = %s {which}",  # noqa: S608  # nosec B608
+        keys,
+    )
+    for message in messages:
+        heard_at = message.heartbeat_at or message.created_at
+        message.silent_for = sql.as_time(message.read_at) - heard_at  # type: ignore[attr-defined]
+        return message
+    return None
+
+
 def path_back(end: Message, *, oldest: int, tokens: int) -> list[Message]:
     """Return the messages of a branch up to `end`, oldest first, in one query.
 
@@ -248,6 +264,25 @@ def save_reply_end(reply: Message, owner: str, *, only_if_generating: bool) -> b
     if only_if_generating:
         return bool(sql.execute(f"{statement} AND status = %s", *values, MessageStatus.GENERATING))
     return bool(sql.execute(statement, *values))
+
+
+def save_heartbeats(ids: Sequence[int], owner: str) -> None:
+    """Store that the owner's running replies of these ids are still being written.
+
+    Their rows are locked in the order of ids, as whoever else locks several of them does.
+    """
+    if not ids:
+        return
+    mine = "SELECT id FROM chat_message WHERE status = %s AND owner = %s"
+    mine += f" AND id IN ({', '.join(['%s'] * len(ids))})"
+    if connection.vendor == "postgresql":
+        mine += " ORDER BY id FOR NO KEY UPDATE"
+    sql.execute(
+        f"UPDATE chat_message SET heartbeat_at = {sql.now()} WHERE id IN ({mine})",  # noqa: S608  # nosec B608
+        MessageStatus.GENERATING,
+        owner,
+        *ids,
+    )
 
 
 def save_texts(texts: Iterable[tuple[int, str, str, int]], owner: str) -> None:

@@ -1,7 +1,7 @@
 """Runs hand-written SQL. The statements are in each app's `statements.py`."""
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from django.db import connection
@@ -32,3 +32,15 @@ def to_database(parameter: Any) -> Any:
     if isinstance(parameter, datetime):
         return connection.ops.adapt_datetimefield_value(parameter)
     return parameter
+
+
+def now() -> str:
+    """Return the SQL for the time by the database's clock, as Django's `Now` writes it."""
+    if connection.vendor == "postgresql":
+        return "STATEMENT_TIMESTAMP()"
+    return "STRFTIME('%%Y-%%m-%%d %%H:%%M:%%f', 'NOW')"
+
+
+def as_time(value: datetime | str) -> datetime:
+    """Return a time that a statement computed: SQLite has no type for it."""
+    return datetime.fromisoformat(value).replace(tzinfo=UTC) if isinstance(value, str) else value

@@ -200,13 +200,10 @@ def parent_of(draft: Draft, thread: Thread) -> Message | None:
     """
     if draft.parent is None:
         return None
-    messages = Message.objects.with_silence().filter(thread=thread)
     if draft.parent == "newest":
-        if thread.current_message_id is None:
-            return messages.order_by("-pk").first()
-        return messages.filter(pk=thread.current_message_id).first()
-    parent = messages.filter(pk=draft.parent, sender=Sender.BOT).first()
-    if parent is None:
+        return statements.find_message(thread, thread.current_message_id)
+    parent = statements.find_message(thread, int(draft.parent))
+    if parent is None or parent.sender != Sender.BOT:
         problem = "A message follows one of the bot's in the same thread."
         raise ApiError(problem, fields={"parent_id": [problem]})
     return parent
@@ -375,14 +372,9 @@ def save_checkpoint(
     since the last time. Return the state of each row; a reply that was deleted has none.
     """
     with transaction.atomic():
-        rows = Message.objects.filter(pk__in=ids)
-        mine = rows.generating().filter(owner=this_process())
-        # Locked in the order of ids, as whoever else locks several of them does.
-        locked = mine.select_for_update(no_key=True).order_by("pk")
-        list(locked.values_list("pk", flat=True))
-        mine.update(heartbeat_at=Now())
+        statements.save_heartbeats(ids, this_process())
         statements.save_texts(changed, this_process())
-        states = rows.values_list(
+        states = Message.objects.filter(pk__in=ids).values_list(
             "pk", "status", "owner", "followed_at", "thread__user__is_active", Now()
         )
         return {

@@ -5,13 +5,14 @@ from typing import Any
 
 import pytest
 from django.db.models import CharField, F, Value
-from django.db.models.functions import Coalesce, NullIf
+from django.db.models.functions import Coalesce, Now, NullIf
 from django.http import Http404
 from django.utils import timezone
 
 from accounts.models import User
 from chat import statements
 from chat.models import Message, MessageStatus, Sender, Thread, Usage
+from chat.replies.lifecycle import silence_of
 from testing.people import create_user
 from testing.twins import assert_same, fields_of
 
@@ -269,6 +270,68 @@ def test_save_reply_end_stores_all_that_a_reply_ends_with(
 
     is_running = status == MessageStatus.GENERATING
     assert result == (owner == OWNER and (is_running or not only_if_generating))
+
+
+# --- find_message -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("heard_at", [None, NOW])
+def test_find_message_returns_one_or_the_newest(thread: Thread, heard_at: datetime | None) -> None:
+    first, newest = reply(thread), reply(thread)
+    reply(Thread.objects.get(title="Another"))
+    Message.objects.update(heartbeat_at=heard_at)
+
+    for message_id, wanted in ((first.pk, first), (None, newest)):
+        found = statements.find_message(thread, message_id)
+        assert found
+        twin = Message.objects.with_silence().get(pk=wanted.pk)
+        times = ("read_at", "silent_for")
+        found_fields, twin_fields = (
+            {name: value for name, value in fields_of(row).items() if name not in times}
+            for row in (found, twin)
+        )
+        assert found_fields == twin_fields
+        assert abs(silence_of(twin) - silence_of(found)) < timedelta(seconds=5)
+
+
+def test_find_message_finds_none_of_another_thread(thread: Thread) -> None:
+    elsewhere = reply(Thread.objects.get(title="Another"))
+
+    assert statements.find_message(thread, elsewhere.pk) is None
+    assert statements.find_message(thread, None) is None
+    assert not Message.objects.filter(thread=thread).exists()
+
+
+# --- save_heartbeats ----------------------------------------------------------------------------
+
+
+def save_heartbeats(ids: list[int]) -> None:
+    mine = Message.objects.generating().filter(pk__in=ids, owner=OWNER)
+    mine.update(heartbeat_at=Now())
+
+
+def test_save_heartbeats_renews_those_of_the_owners_running_replies(thread: Thread) -> None:
+    mine = reply(thread, status=MessageStatus.GENERATING, owner=OWNER)
+    others = reply(Thread.objects.get(title="Another"), status=MessageStatus.GENERATING)
+    ended = reply(Thread.objects.get(title="Bob's"), owner=OWNER)
+    ids = [mine.pk, others.pk, ended.pk, ended.pk + 1]
+
+    def renewed() -> set[int]:
+        return set(
+            Message.objects.exclude(heartbeat_at=NOW)
+            .filter(sender=Sender.BOT)
+            .values_list("pk", flat=True)
+        )
+
+    statements.save_heartbeats([], OWNER)
+    assert renewed() == set()
+    statements.save_heartbeats(ids, OWNER)
+    assert renewed() == {mine.pk}
+    found = Message.objects.with_silence().get(pk=mine.pk)
+    assert abs(silence_of(found)) < timedelta(seconds=5)
+    Message.objects.update(heartbeat_at=NOW)
+    save_heartbeats(ids)
+    assert renewed() == {mine.pk}
 
 
 # --- save_texts ---------------------------------------------------------------------------------
