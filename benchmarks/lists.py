@@ -1,6 +1,6 @@
 """Lists: the time of the first page of threads and of messages, in a small and a large database.
 
-Two servers are asked in turn. In one's database the user has 100 threads; in the other's 100,000,
+Two servers are asked in turn. In one's database the user has 250 threads; in the other's 100,000,
 with 1,000,000 messages. The pages are full and equally long in both.
 """
 
@@ -18,7 +18,7 @@ LIMIT = 0.5
 GOAL = "p50 grows by less than a half"
 
 # Threads, turns in all of them, and turns in the thread that is read.
-FEW = (100, 500, 150)
+FEW = (250, 500, 150)
 MANY = (100_000, 500_000, 5_000)
 QUICK = (1_000, 5_000, 500)
 

@@ -39,6 +39,10 @@ def test_a_new_thread_has_the_servers_defaults(ann: Caller) -> None:
         "model": "llama3.2",
         "system_prompt": None,
         "options": {},
+        "pinned": False,
+        "archived": False,
+        "expires_at": None,
+        "current_message_id": None,
     }
     assert all(body[name].endswith("Z") for name in times)
 
