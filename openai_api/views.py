@@ -10,6 +10,7 @@ from ninja import Query, Router
 
 from accounts.authentication import UserRequest, get_bearer_token, session_or_token
 from accounts.models import User
+from chat import branches, threads
 from chat.models import Message
 from chat.ollama import client
 from chat.ollama.client import ChatMessage
@@ -118,6 +119,17 @@ async def cancel_response(request: UserRequest, response_id: str) -> Json:
     reply = await find(request.auth, responses.number_in(response_id, "resp"))
     await actions.stop_and_wait(Q(pk=reply.pk))
     return responses.of_reply(await find(request.auth, reply.pk))
+
+
+@router.delete("/responses/{response_id}")
+@rate_limit("write")
+async def delete_response(request: UserRequest, response_id: str) -> Json:
+    """Delete a response with its input and all that follows it."""
+    reply = await find(request.auth, responses.number_in(response_id, "resp"))
+    await branches.delete(request.auth, reply.thread_id, reply.parent_id or reply.pk)
+    empty = request.auth.threads.filter(pk=reply.thread_id, messages=None)
+    await in_database(threads.delete, empty)
+    return {"id": response_id, "object": "response", "deleted": True}
 
 
 @router.get("/responses/{response_id}/input_items")

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from openai import APIError, BadRequestError, NotFoundError, OpenAI
+from openai import APIError, BadRequestError, ConflictError, NotFoundError, OpenAI
 from openai.types.responses import Response, ResponseStreamEvent
 
 from chat.models import Message, Thread
@@ -243,6 +243,29 @@ def test_a_response_can_be_cancelled(openai: OpenAI, ollama: ScriptedOllama) -> 
     ollama.wait_for_open(0)
 
 
+def test_a_deleted_response_is_gone_with_what_follows_it(
+    openai: OpenAI, ollama: ScriptedOllama
+) -> None:
+    first = openai.responses.create(model="llama3.2", input="Hello")
+    second = openai.responses.create(input="Again", previous_response_id=first.id)
+    ollama.script = Script(["one ", "two"], hold_after=1)
+    running = openai.responses.create(
+        input="Count", previous_response_id=second.id, background=True
+    )
+    with pytest.raises(ConflictError):
+        openai.responses.delete(running.id)
+    openai.responses.cancel(running.id)
+
+    openai.responses.delete(second.id)
+
+    assert [m.content for m in Message.objects.order_by("pk")] == ["Hello", "You said: Hello"]
+    for gone in (second, running):
+        with pytest.raises(NotFoundError):
+            openai.responses.retrieve(gone.id)
+    openai.responses.delete(first.id)
+    assert not Thread.objects.exists()
+
+
 def test_what_is_not_to_be_stored_is_not(openai: OpenAI, ollama: ScriptedOllama) -> None:
     whole = openai.responses.create(
         model="llama3.2",
@@ -344,6 +367,7 @@ def test_nobody_sees_what_is_somebody_elses(openai: OpenAI, bob: Caller) -> None
         lambda: openai.responses.retrieve(bobs),
         lambda: openai.responses.retrieve(bobs, stream=True),
         lambda: openai.responses.cancel(bobs),
+        lambda: openai.responses.delete(bobs),
         lambda: openai.responses.input_items.list(bobs),
         lambda: openai.responses.create(model="llama3.2", input="Hi", previous_response_id=bobs),
         lambda: openai.responses.create(input="Hi", conversation=f"conv_{thread.pk}"),
