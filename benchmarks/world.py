@@ -47,6 +47,7 @@ django.setup()
 from django.core.management import call_command  # noqa: E402 - needs the settings above
 from django.db import connection, transaction  # noqa: E402
 
+from accounts.models import Token, User  # noqa: E402
 from chat.models import Thread  # noqa: E402
 from testing.people import create_session, create_user  # noqa: E402
 from testing.processes import Memcached, Process, Server  # noqa: E402
@@ -180,6 +181,11 @@ def create_people(number: int, threads: int = 1) -> list[Person]:
             headers = {"Cookie": f"sessionid={create_session(user)}"}
             people.append(Person(user.pk, headers, tuple(made)))
     return people
+
+
+def create_token(person: Person) -> str:
+    """Create a token of somebody's; return its secret."""
+    return Token.objects.issue(User.objects.get(pk=person.user_id), "a benchmark", 1)[1]
 
 
 def run(main: Coroutine[Any, Any, R]) -> R:

@@ -60,7 +60,7 @@ async def begin(request: HttpRequest, user: User, body: ResponseBody) -> int:
     text, parameters = question_of(body)
     await in_database(ratelimit.count, request, "chat")
     thread, parent = await in_database(place_of, user, body)
-    if body.model:
+    if body.model and not (thread and thread.model == body.model):
         await require_model(body.model)
     if thread:
         draft = Draft(user, thread.pk, text, parent, "", parameters)
