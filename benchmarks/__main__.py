@@ -31,6 +31,7 @@ NAMES = (
     "lists",
     "plain_calls",
     "long_conversations",
+    "long_threads",
     "memory",
     "start",
 )
