@@ -70,6 +70,13 @@ class Registered(MessageAnswer):
     email: str
 
 
+class LoggedIn(MessageAnswer):
+    """`warning` says why the browser will not send the session's cookie, where that can be seen."""
+
+    user: UserOut
+    warning: str | None = None
+
+
 class LoginStatus(MessageAnswer):
     authenticated: bool
     user: UserOut | None

@@ -7,6 +7,7 @@ import secrets
 from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any, cast
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.contrib import auth
@@ -125,3 +126,19 @@ def has_confirmed_password_recently(request: HttpRequest) -> bool:
     password_at: str | None = request.session.get("password_at")
     limit = timedelta(seconds=settings.RECENT_LOGIN_SECONDS)
     return bool(password_at and timezone.now() - datetime.fromisoformat(password_at) < limit)
+
+
+def cookie_trap(request: HttpRequest) -> str | None:
+    """Return why the page that logs in will not be sent its cookie back, if that can be seen.
+
+    `localhost` and `127.0.0.1` are one machine, but to a browser two sites.
+    """
+    page = urlsplit(request.headers.get("Origin", "")).hostname
+    server = urlsplit(f"//{request.get_host()}").hostname
+    is_trap = page != server and {page, server} <= {"localhost", "127.0.0.1", "::1"}
+    if not is_trap or settings.SESSION_COOKIE_SAMESITE == "None":
+        return None
+    return (
+        f"The page is on {page} and calls {server}: these are two sites, so the browser will not "
+        f"send the session's cookie. Have the page call {page}, or open it on {server}."
+    )

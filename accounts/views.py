@@ -19,6 +19,7 @@ from accounts.models import Token, User
 from accounts.schemas import (
     Credentials,
     EmailChange,
+    LoggedIn,
     LoginStatus,
     MessageAnswer,
     NewToken,
@@ -50,14 +51,15 @@ def register(request: HttpRequest, body: Registration) -> Status[dict[str, str]]
     return Status(201, {"message": "User created successfully", **answer})
 
 
-@router.post("/login/", auth=None, response=MessageAnswer)
+@router.post("/login/", auth=None, response=LoggedIn, exclude_none=True)
 @rate_limit("login", needs_cache=True)
-def login(request: HttpRequest, body: Credentials) -> dict[str, str]:
+def login(request: HttpRequest, body: Credentials) -> dict[str, Any]:
     """Log in with a user name or an e-mail address, and the password."""
     user = passwords.authenticate(request, body.username, body.password)
     with unauthenticated_if_deleted(user, passwords.WrongCredentials):
         auth.login(request, user)
-    return {"message": "Login successful"}
+    warning = sessions.cookie_trap(request)
+    return {"message": "Login successful", "user": user, "warning": warning}
 
 
 @router.post("/logout/", auth=None, response=MessageAnswer)

@@ -10,7 +10,7 @@ from django.contrib.auth import hashers
 from django.test import AsyncClient, RequestFactory
 from django.utils.crypto import pbkdf2
 
-from accounts import passwords
+from accounts import passwords, sessions
 from accounts.models import Session, User
 from core.errors import ApiError
 from testing.answers import cookie_of, error_of
@@ -29,11 +29,34 @@ def test_a_user_logs_in_by_name_or_address_in_any_case(nobody: Caller, name: str
     answer = log_in(nobody, name)
 
     assert answer.status_code == 200
-    assert answer.json() == {"message": "Login successful"}
+    user = {"id": carl.pk, "username": "Carl", "email": carl.email, "is_staff": False}
+    assert answer.json() == {"message": "Login successful", "user": user}
     nobody.headers["Cookie"] = f"sessionid={cookie_of(answer).value}"
     assert nobody.get("/auth/status/").json()["user"]["id"] == carl.pk
     carl.refresh_from_db()
     assert carl.last_login
+
+
+@pytest.mark.parametrize(
+    ("page", "server", "is_trap"),
+    [
+        ("http://localhost:3000", "127.0.0.1:8000", True),
+        ("http://127.0.0.1:3000", "localhost:8000", True),
+        ("http://localhost:3000", "localhost:8000", False),
+        ("https://app.example.com", "localhost:8000", False),
+        (None, "127.0.0.1:8000", False),
+    ],
+)
+def test_it_names_the_trap_of_two_names_for_one_machine(
+    page: str | None, server: str, is_trap: bool
+) -> None:
+    headers = {"Host": server, **({"Origin": page} if page else {})}
+    request = RequestFactory().post("/auth/login/", headers=headers)
+
+    warning = sessions.cookie_trap(request)
+
+    assert bool(warning) == is_trap
+    assert not is_trap or ("localhost" in str(warning) and "127.0.0.1" in str(warning))
 
 
 def test_only_the_server_sees_the_sessions_cookie(nobody: Caller) -> None:
