@@ -57,6 +57,18 @@ def end_of(thread: Thread) -> int | None:
     return newest.first()
 
 
+def reply_to_follow(user: User, thread_id: int) -> Message | None:
+    """Return a thread's running reply, or else the last reply of its current branch, if any.
+
+    Raises `Http404`.
+    """
+    thread = statements.get_thread(user, thread_id)
+    if running := Message.objects.generating().filter(thread=thread).first():
+        return running
+    end = statements.page_of_branch(thread.pk, end_of(thread) or 0, 2)
+    return next((message for message in end if message.is_reply), None)
+
+
 def add_siblings(messages: Sequence[Message]) -> None:
     """Set the `sibling_ids` of messages of one thread: all with the same parent, oldest first."""
     parents = {message.parent_id for message in messages}

@@ -127,6 +127,28 @@ class ReplyChoice(Body):
     message_id: MessageId | None = None
 
 
+class FirstMessage(ThreadSettings):
+    """A message with which a thread begins, and what is set of that thread."""
+
+    message: NotBlank
+    parent_id: None = None
+    format: CheckedFormat | None = None
+
+    def changes(self) -> dict[str, Any]:
+        """Return what is set of the thread."""
+        of_message = FirstMessage.model_fields.keys() - ThreadSettings.model_fields.keys()
+        return {name: value for name, value in super().changes().items() if name not in of_message}
+
+
+class Regeneration(Body):
+    """Which message to answer once more, without an id the last; with what, for this once."""
+
+    message_id: MessageId | None = None
+    model: ModelName | None = None
+    options: Options | None = None
+    format: CheckedFormat | None = None
+
+
 class Page(Schema):
     """Which page of a list is wanted."""
 

@@ -146,7 +146,7 @@ def newest_below(thread_id: int, message_id: int | None, *, but: int | None = No
 def copy_path(thread_id: int, end_id: int, copy_id: int) -> None:
     """Copy the messages up to `end_id` into the thread `copy_id`, which has none yet.
 
-    No process writes the copies, and their prompts began in another thread.
+    No process writes the copies, nobody has rated them, and their prompts began in another thread.
     """
     columns = ", ".join(
         connection.ops.quote_name(str(field.column))
@@ -155,12 +155,12 @@ def copy_path(thread_id: int, end_id: int, copy_id: int) -> None:
     )
     sql.execute(
         f"""
-        INSERT INTO chat_message (thread_id, owner, takeovers, {columns})
+        INSERT INTO chat_message (thread_id, owner, takeovers, rating_comment, {columns})
         WITH RECURSIVE path(id, parent_id) AS (
             SELECT id, parent_id FROM chat_message WHERE id = %s AND thread_id = %s
             UNION ALL
             SELECT m.id, m.parent_id FROM chat_message m JOIN path ON m.id = path.parent_id)
-        SELECT %s, '', 0, {columns}
+        SELECT %s, '', 0, '', {columns}
         FROM chat_message WHERE id IN (SELECT id FROM path) ORDER BY id""",  # noqa: S608  # nosec B608
         end_id,
         thread_id,

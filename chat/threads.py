@@ -1,6 +1,6 @@
 """What is done with whole threads."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.conf import settings
@@ -17,10 +17,17 @@ from core import cleanup
 from core.cleanup import MAX_BATCH
 
 
-def create(user: User, fields: dict[str, Any]) -> Thread:
-    """Create a thread; the server's model writes in it where `fields` names none."""
+def new(user: User, fields: Mapping[str, Any]) -> Thread:
+    """Return a thread that is not stored; the server's model writes where `fields` names none."""
+    return Thread(user=user, **{"model": settings.OLLAMA_MODEL, **fields})
+
+
+def create(user: User, fields: Mapping[str, Any]) -> Thread:
+    """Create a thread."""
+    thread = new(user, fields)
     with unauthenticated_if_deleted(user):
-        return Thread.objects.create(user=user, **{"model": settings.OLLAMA_MODEL, **fields})
+        thread.save(force_insert=True)
+    return thread
 
 
 def change(user: User, thread_id: int, changes: dict[str, Any]) -> Thread:

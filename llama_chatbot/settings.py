@@ -272,6 +272,7 @@ CORS_EXPOSE_HEADERS = [
     "RateLimit-Reset",
     "Reply-Id",
     "Retry-After",
+    "Thread-Id",
     "X-Request-ID",
 ]
 

@@ -12,9 +12,9 @@ from chat import statements, threads
 from chat.models import Message, MessageStatus, Sender, Thread
 from chat.ollama.client import ChatMessage
 from chat.replies import actions
+from chat.replies.drafts import Draft
 from chat.replies.events import End, Failure, last_event
 from chat.replies.parameters import Parameters, thread_of
-from chat.replies.store import Draft
 from core import ratelimit
 from core.database import in_database
 from core.errors import ApiError, NotFound

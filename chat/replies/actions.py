@@ -14,28 +14,29 @@ from chat.ollama.errors import CannotContinue
 from chat.prompt.estimate import estimate
 from chat.prompt.window import require_fit
 from chat.replies import lifecycle, live, store, titles
+from chat.replies.drafts import Draft, Regeneration
 from chat.replies.live import ServerShuttingDown
-from chat.replies.store import BranchMoved, Draft, ReplyInProgress, StartedReply
+from chat.replies.store import BranchMoved, ReplyInProgress, StartedReply
 from chat.replies.takeover import rescue
 from core.database import in_background, in_database, writers
 
 STOP_POLL_SECONDS = 0.1
-START_TRIES = 3  # against others who send to the same thread at the same moment
+START_TRIES = 10  # against others who send to the same thread at the same moment
 MOST_LETTERS_IN_A_TOKEN = 8
 
 
-async def send(draft: Draft, thread: Thread) -> int:
-    """Store a message and have the model answer it; return the reply's id.
+async def send(draft: Draft | Regeneration, thread: Thread) -> int:
+    """Store what a user sends and have the model answer it; return the reply's id.
 
     Raises `ModelError` where the model cannot be reached, and what `start` raises.
     """
     if live.registry.is_draining:
         raise ServerShuttingDown
-    thread = draft.parameters.applied_to(thread)
-    window = await client.window(thread.model)
-    if len(draft.text) > MOST_LETTERS_IN_A_TOKEN * window:
+    seen = draft.parameters.applied_to(thread)
+    window = await client.window(seen.model)
+    if isinstance(draft, Draft) and len(draft.text) > MOST_LETTERS_IN_A_TOKEN * window:
         # Before the transaction, which would hold up all others while a megabyte is sized.
-        await in_database(lambda: require_fit(thread, estimate(draft.text), window))
+        await in_database(lambda: require_fit(seen, estimate(draft.text), window))
     # A task of its own: when the client leaves at this moment, the reply that was stored must be
     # written all the same. And a context of its own, since the reply outlives the request's.
     context = contextvars.Context()
@@ -44,7 +45,7 @@ async def send(draft: Draft, thread: Thread) -> int:
     )
 
 
-async def _start_and_write(draft: Draft, thread: Thread, window: int) -> int:
+async def _start_and_write(draft: Draft | Regeneration, thread: Thread, window: int) -> int:
     try:
         started = await in_background(writers, start, draft, thread, window)
     except ReplyInProgress:
@@ -80,8 +81,8 @@ async def _resume(reply: Message, window: int) -> None:
     live.registry.write(started)
 
 
-def start(draft: Draft, thread: Thread, window: int) -> StartedReply | int:
-    """Store a message and the reply to it; blocks on the database.
+def start(draft: Draft | Regeneration, thread: Thread, window: int) -> StartedReply | int:
+    """Store what a user sends and the reply to it; blocks on the database.
 
     Where the draft's key has just started a reply, return that one's id. Raises `ReplyInProgress`
     where the thread has a running reply, and what `store.start` raises.

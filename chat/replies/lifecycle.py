@@ -116,14 +116,16 @@ def interrupt(orphan: Message) -> None:
 
 
 def discard(reply: Message) -> bool:
-    """Delete a reply that has no word yet, with its question; return whether it was still running.
+    """Delete a reply that has no word yet; return whether it was still running.
 
-    To be called in a transaction.
+    A question that was sent with it, and so has its time, goes with it. To be called in a
+    transaction.
     """
     mine = Message.objects.generating().filter(pk=reply.pk, owner=this_process())
     if not mine.select_for_update().exists():
         return False
-    Message.objects.filter(children=reply).delete()  # and with it the reply
+    if not Message.objects.filter(children=reply, created_at=reply.created_at).delete()[0]:
+        Message.objects.filter(pk=reply.pk).delete()
     return True
 
 

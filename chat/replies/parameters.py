@@ -43,6 +43,9 @@ class Parameters:
         }
 
 
+NO_PARAMETERS = Parameters()
+
+
 def thread_of(reply: Message) -> Thread:
     """Return a reply's thread as it was for the reply, which is not to be saved."""
     return Parameters(reply.model, reply.options, reply.instructions).applied_to(reply.thread)

@@ -4,9 +4,9 @@ All of it is sync, and each function is one transaction: none is open while the 
 """
 
 from collections.abc import Iterable, Sequence
+from copy import copy
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from hashlib import sha256
 from textwrap import shorten
 from typing import Any, NamedTuple, cast
 
@@ -26,12 +26,12 @@ from chat.prompt.path import NO_LIMIT, read_path
 from chat.prompt.turns import size_of
 from chat.prompt.window import Prompt
 from chat.replies import lifecycle
+from chat.replies.drafts import Draft, Regeneration
 from chat.replies.owner import this_process
-from chat.replies.parameters import Parameters, thread_of
-from core.errors import ApiError
+from chat.replies.parameters import thread_of
+from core.errors import ApiError, NotAuthenticated
 
 AUTOMATIC_TITLE_LENGTH = 60
-NO_PARAMETERS = Parameters()
 
 
 class ReplyInProgress(ApiError):
@@ -52,37 +52,17 @@ class BranchMoved(Exception):
     """Another message was added to the thread since it was read: plan again."""
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
-    """A message that a user sends.
-
-    `parent` is the id of the message it follows: None for the beginning of the thread, "newest" for
-    the newest message. `key` is the client's idempotency key, or empty. `parameters` are the
-    reply's.
-    """
-
-    user: User
-    thread_id: int
-    text: str
-    parent: int | str | None
-    key: str
-    parameters: Parameters = NO_PARAMETERS
-
-    @property
-    def digest(self) -> str:
-        """A hash of what is sent."""
-        sent: tuple[Any, ...] = (self.thread_id, self.text, self.parent)
-        if self.parameters != NO_PARAMETERS:
-            sent = (*sent, self.parameters)
-        return sha256(repr(sent).encode()).hexdigest()
-
-
 class ThreadBefore(NamedTuple):
     """What a thread was before a message."""
 
     title: str
     updated_at: datetime
     current_message_id: int | None
+
+    @classmethod
+    def of(cls, thread: Thread) -> "ThreadBefore":
+        """Return what a thread is."""
+        return cls(thread.title, thread.updated_at, thread.current_message_id)
 
 
 @dataclass(slots=True)
@@ -96,6 +76,11 @@ class StartedReply:
     prompt: Prompt
     written_tokens: int = 0  # of the text that is there already, where it is carried on
     ended_before: Message | None = None  # the row of one that had ended, and is to go on
+
+    @property
+    def is_first_of_thread(self) -> bool:
+        """Whether the thread was made with it: what is made in one transaction has one time."""
+        return self.thread.created_at == self.reply.created_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +103,7 @@ class RowState(NamedTuple):
     user_is_active: bool
 
 
-def find_repeated(draft: Draft) -> int | None:
+def find_repeated(draft: Draft | Regeneration) -> int | None:
     """Return the id of the reply that this draft's key started within a day, if any.
 
     One that was interrupted does not count: the message may be sent again.
@@ -143,70 +128,61 @@ def find_repeated(draft: Draft) -> int | None:
     return send.reply_id
 
 
-def start(draft: Draft, thread: Thread, model_window: int) -> StartedReply:
-    """Store a user's message, and the reply that this process is about to write.
+def start(draft: Draft | Regeneration, thread: Thread, model_window: int) -> StartedReply:
+    """Store what a user sends, and the reply that this process is about to write.
 
-    `model_window` is as for `window.plan`. Raises `ReplyInProgress` or `IntegrityError` where a
-    reply of the thread is being written, `BranchMoved` where the thread is not as it was read,
-    `Http404`, `QuotaExceeded`, and what `plan` raises.
+    `thread` is as it was read, or one that is to be made with its first message. `model_window` is
+    as for `window.plan`. Raises `ReplyInProgress` or `IntegrityError` where a reply of the thread
+    is being written or a message was deleted meanwhile, `BranchMoved` where the thread is not as it
+    was read, `Http404`, `QuotaExceeded`, and what `asked_in` and `plan` raise.
     """
-    thread = draft.parameters.applied_to(thread)
+    is_new, before = thread._state.adding, ThreadBefore.of(thread)
     # Planned first: nobody else can write to SQLite while a transaction is open.
-    parent = parent_of(draft, thread)
-    if parent and lifecycle.has_unsaved_text(parent):
+    asked = draft.asked_in(thread)
+    seen = asked.parameters.applied_to(thread)
+    if asked.parent and lifecycle.has_unsaved_text(asked.parent):
         raise ReplyInProgress
-    prompt = window.plan(thread, read_path(thread, parent, model_window), draft.text, model_window)
-    now, title = timezone.now(), thread.title or first_words(draft.text)
+    path = read_path(seen, asked.parent, model_window)
+    prompt = window.plan(seen, path, asked.text, model_window)
+    now, title = timezone.now(), thread.title or first_words(asked.text)
     with transaction.atomic():
-        if draft.key:  # which is stored with the user
-            User.objects.lock(draft.user.pk)
+        if (draft.key or is_new) and not User.objects.lock(draft.user.pk):
+            raise NotAuthenticated  # what is stored with a user is stored after this
         usage.check_quota(draft.user)
+        if is_new:
+            thread = copy(thread)
+            thread.title, thread.created_at, thread.updated_at = title, now, now
+            thread.save(force_insert=True)
+            seen = asked.parameters.applied_to(thread)
         # This makes all other sends to this thread wait. A title that somebody sets or clears at
         # this moment stays as they want it.
-        if not statements.record_activity(
-            thread, "" if thread.title else title, now, only_if_unmoved=draft.parent == "newest"
+        elif not statements.record_activity(
+            thread, "" if thread.title else title, now, only_if_unmoved=True
         ):
             raise BranchMoved if Thread.objects.filter(pk=thread.pk).exists() else Http404
-        question = Message.objects.create(
-            thread=thread,
-            parent=parent,
+        question = asked.question or Message.objects.create(
+            thread=seen,
+            parent=asked.parent,
             sender=Sender.USER,
-            content=draft.text,
+            content=asked.text,
             created_at=now,
             tokens=prompt.question_tokens,
             estimator=estimate.VERSION,
         )
         reply = lifecycle.begin(
-            thread=thread,
+            thread=seen,
             parent=question,
             created_at=now,
-            **draft.parameters.fields(thread),
-            **context_of(prompt, thread, question),
+            **asked.parameters.fields(seen),
+            **context_of(prompt, seen, question),
         )
-        statements.set_current_message(thread, reply)
+        statements.set_current_message(seen, reply)
         if draft.key:
             Send.objects.create(
                 user=draft.user, key=draft.key, digest=draft.digest, reply=reply, created_at=now
             )
-    before = ThreadBefore(thread.title, thread.updated_at, thread.current_message_id)
-    thread.title, thread.updated_at, thread.current_message = title, now, reply
-    return StartedReply(reply, question, thread, before, prompt)
-
-
-def parent_of(draft: Draft, thread: Thread) -> Message | None:
-    """Return the message that the draft follows.
-
-    Raises `ApiError` for a parent that is not a reply of this thread.
-    """
-    if draft.parent is None:
-        return None
-    if draft.parent == "newest":
-        return statements.find_message(thread, thread.current_message_id)
-    parent = statements.find_message(thread, int(draft.parent))
-    if parent is None or parent.sender != Sender.BOT:
-        problem = "A message follows one of the bot's in the same thread."
-        raise ApiError(problem, fields={"parent_id": [problem]})
-    return parent
+    seen.title, seen.updated_at, seen.current_message = title, now, reply
+    return StartedReply(reply, question, seen, before, prompt)
 
 
 def context_of(prompt: Prompt, thread: Thread, question: Message) -> dict[str, Any]:
@@ -280,7 +256,7 @@ def carried_on(reply: Message, model_window: int) -> StartedReply:
         oldest = reply.context_start or 0
         path = statements.path_back(question.parent, oldest=oldest, tokens=NO_LIMIT)
     prompt = window.replan(thread, path, question, reply, model_window)
-    before = ThreadBefore(thread.title, thread.updated_at, thread.current_message_id)
+    before = ThreadBefore.of(thread)
     written_tokens = 0
     if reply.content:
         written_tokens = (
@@ -350,15 +326,25 @@ def hand_over(texts: Sequence[tuple[int, str, str, int]]) -> None:
 
 
 def restore_thread(started: StartedReply) -> None:
-    """Give a thread what it was before the message, unless it has changed."""
+    """Give a thread what it was before a reply that is gone, unless it has changed.
+
+    One that was made with that reply goes with it.
+    """
     thread, now, before = (
         Thread.objects.filter(pk=started.thread.pk),
         started.thread,
         started.before,
     )
-    thread.filter(current_message=started.reply.pk).update(
-        current_message=before.current_message_id
-    )
+    if started.is_first_of_thread and not Message.objects.filter(thread=now.pk).exists():
+        thread.delete()
+        return
+    end = before.current_message_id
+    if end is not None and not Message.objects.filter(pk=end).exists():  # deleted meanwhile
+        question = started.question
+        still_there = Message.objects.filter(pk=question.pk).exists()
+        last = question.pk if still_there else question.parent_id
+        end = statements.newest_below(now.pk, last)
+    thread.filter(current_message=started.reply.pk).update(current_message=end)
     thread.filter(updated_at=now.updated_at).update(updated_at=before.updated_at)
     thread.filter(title_is_given=False, title=now.title).update(title=before.title)
 

@@ -9,6 +9,9 @@ JSON = {"Content-Type": "application/json"}
 CALLS = [
     ("POST", "/chat/streaming-response/{}/", "message"),
     ("POST", "/chat/response/{}/", "message"),
+    ("POST", "/chat/streaming-response/new/", "message"),
+    ("POST", "/chat/response/new/", "message"),
+    ("POST", "/chat/threads/{}/regenerate/", "model"),
     ("POST", "/chat/threads/new/", "title"),
     ("PATCH", "/chat/threads/{}/", "title"),
     ("PUT", "/chat/threads/{}/update-title/", "title"),

@@ -12,8 +12,8 @@ from chat.models import Message, Send, Thread
 from chat.ollama import calls, transport
 from chat.ollama.hosts import Health
 from chat.replies import live
+from chat.replies.drafts import Draft
 from chat.replies.live import Registry
-from chat.replies.store import Draft
 from chat.tests.bad_input import SECRET
 from testing.people import Caller, create_user
 from testing.processes import Server

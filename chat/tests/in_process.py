@@ -5,8 +5,9 @@ from collections.abc import AsyncIterator, Callable
 
 from chat.models import Message, Sender, Thread
 from chat.replies import actions
+from chat.replies.drafts import Draft
 from chat.replies.events import Delta, Event
-from chat.replies.store import Draft, StartedReply
+from chat.replies.store import StartedReply
 from core.database import in_background, writers
 
 WINDOW = 4096

@@ -24,6 +24,8 @@ MIB = 1024 * 1024
 NEEDING_A_BODY = [
     ("POST", "/chat/streaming-response/{}/"),
     ("POST", "/chat/response/{}/"),
+    ("POST", "/chat/streaming-response/new/"),
+    ("POST", "/chat/response/new/"),
     ("PUT", "/chat/threads/{}/update-title/"),
     ("PUT", "/chat/threads/{}/branch/"),
     ("POST", "/chat/threads/{}/fork/"),

@@ -7,10 +7,10 @@ import pytest
 from django.db import OperationalError
 
 from chat.replies import actions, live, store
+from chat.replies.drafts import Draft
 from chat.replies.events import Cursor, End, Failure
 from chat.replies.live import Registry
 from chat.replies.owner import NOBODY
-from chat.replies.store import Draft
 from chat.tests.in_process import begin, last_of, stored
 
 

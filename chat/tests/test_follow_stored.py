@@ -9,9 +9,9 @@ from django.utils import timezone
 
 from chat.models import Message, MessageStatus, Sender, Thread
 from chat.replies import follow
+from chat.replies.drafts import Draft
 from chat.replies.events import Cursor, End, Failure, Start
 from chat.replies.live import Registry
-from chat.replies.store import Draft
 from chat.tests.in_process import begin, last_of, stored, until
 from testing.scripted_ollama import Script, ScriptedOllama
 

@@ -12,9 +12,10 @@ import pytest
 from chat.models import Message, MessageStatus, Thread
 from chat.ollama import client
 from chat.replies import actions, follow, live
+from chat.replies.drafts import Draft
 from chat.replies.events import Cursor, Delta, End, Failure, KeepAlive, Start
 from chat.replies.live import LiveReply, Registry
-from chat.replies.store import Draft, StartedReply
+from chat.replies.store import StartedReply
 from chat.tests.in_process import begin, stored, text_of, until
 from testing.scripted_ollama import Script, ScriptedOllama
 

@@ -9,7 +9,7 @@ from chat.prompt.estimate import VERSION, estimate
 from chat.prompt.path import read_path
 from chat.prompt.window import OMISSION, front_key, plan
 from chat.replies import store
-from chat.replies.store import Draft
+from chat.replies.drafts import Draft
 from testing.people import Caller, create_user
 from testing.replies import reply_of
 from testing.scripted_ollama import Script, ScriptedOllama

@@ -10,9 +10,10 @@ from django.utils import timezone
 
 from chat.models import Message
 from chat.replies import live, store
+from chat.replies.drafts import Draft
 from chat.replies.events import Cursor, End, Failure
 from chat.replies.live import Registry
-from chat.replies.store import Draft, Outcome, StartedReply
+from chat.replies.store import Outcome, StartedReply
 from chat.replies.takeover import find_orphans
 from chat.tests.in_process import begin, stored, text_of, until
 from core.database import in_background, writers

@@ -10,6 +10,8 @@ from testing.answers import error_of
 from testing.people import Caller, token_of
 from testing.processes import Server
 
+MESSAGE = object()  # its id, in a body
+
 
 class Call(NamedTuple):
     """A call for the second message of a thread, and what it is answered where it is allowed."""
@@ -18,14 +20,17 @@ class Call(NamedTuple):
     path: str
     limit: str
     status: int = 200
-    body: tuple[str, ...] = ()  # the fields that name the message
+    body: dict[str, Any] | None = None
 
 
 CALLS = [
     Call("GET", "/chat/threads/{thread}/messages/?leaf={message}", "read"),
     Call("DELETE", "/chat/threads/{thread}/messages/{message}/", "write"),
-    Call("PUT", "/chat/threads/{thread}/branch/", "write", body=("message_id",)),
-    Call("POST", "/chat/threads/{thread}/fork/", "write", 201, ("message_id",)),
+    Call("PUT", "/chat/threads/{thread}/branch/", "write", body={"message_id": MESSAGE}),
+    Call("POST", "/chat/threads/{thread}/fork/", "write", 201, {"message_id": MESSAGE}),
+    Call("POST", "/chat/threads/{thread}/regenerate/", "chat", body={"message_id": MESSAGE}),
+    Call("POST", "/chat/response/new/", "chat", body={"message": "Hello"}),
+    Call("POST", "/chat/streaming-response/new/", "chat", body={"message": "Hello"}),
 ]
 every_call = pytest.mark.parametrize("call", CALLS, ids=[f"{c.method} {c.path}" for c in CALLS])
 
@@ -48,8 +53,10 @@ def make(call: Call, caller: Caller, owner: Caller, **arguments: Any) -> httpx.R
     owner.say(thread)
     message = thread.messages.latest("pk").pk
     path = call.path.format(thread=thread.pk, message=message)
-    body = dict.fromkeys(call.body, message) or None
-    return caller.request(call.method, path, json=body, **arguments)
+    body = {
+        name: message if value is MESSAGE else value for name, value in (call.body or {}).items()
+    }
+    return caller.request(call.method, path, json=body or None, **arguments)
 
 
 @every_call

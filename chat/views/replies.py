@@ -11,8 +11,9 @@ from ninja import Query, Router
 
 from accounts.authentication import UserRequest
 from accounts.models import User
-from chat import branches, schemas, statements
+from chat import branches, schemas, statements, threads
 from chat.models import Message, MessageStatus, Send, Sender, Thread
+from chat.ollama import client
 from chat.ollama.errors import (
     CannotContinue,
     ModelBusy,
@@ -20,13 +21,14 @@ from chat.ollama.errors import (
     ModelTimeout,
     ModelUnavailable,
 )
-from chat.replies import actions, forms
+from chat.replies import actions, forms, live
+from chat.replies.drafts import Draft, NothingToRegenerate, Regeneration
 from chat.replies.events import ReplyInterrupted
 from chat.replies.follow import follow, wait
-from chat.replies.forms.schemas import CONTENT, LAST_EVENT_ID, REPLY_ID
+from chat.replies.forms.schemas import CONTENT, LAST_EVENT_ID, REPLY_ID, THREAD_ID
 from chat.replies.forms.sse import offset_of
 from chat.replies.parameters import Parameters
-from chat.replies.store import Draft, IdempotencyKeyReused, ReplyInProgress, find_repeated
+from chat.replies.store import IdempotencyKeyReused, ReplyInProgress, find_repeated
 from chat.usage import QuotaExceeded
 from core import ratelimit
 from core.database import in_database
@@ -38,6 +40,7 @@ from core.ratelimit import rate_limit
 router = Router(tags=["chat"])
 
 LAST_REPLY = schemas.ReplyChoice()
+LAST_MESSAGE = schemas.Regeneration()
 
 REPEATED_SEND_SECONDS = 5.0  # in which a send is mostly stored; who comes later is counted
 
@@ -68,9 +71,23 @@ IDEMPOTENCY_KEY = Header(
 )
 async def respond(request: UserRequest, thread_id: int, body: schemas.NewMessage) -> dict[str, Any]:
     """Send a message; answer with the whole reply."""
-    message = await wait(await send(request, thread_id, body))
-    await in_database(branches.add_siblings, [message])
-    return {"response": message.content, "message": message, "usage": message.usage}
+    return await whole(await ask(request, message_draft(request, thread_id, body)))
+
+
+@router.post("/response/new/", response=schemas.WholeReply)
+@describe(
+    *SEND_ERRORS,
+    ReplyInterrupted,
+    request_headers=(IDEMPOTENCY_KEY,),
+    response_headers=(*RATE_LIMIT_HEADERS, THREAD_ID),
+)
+async def respond_in_new_thread(
+    request: UserRequest, response: HttpResponse, body: schemas.FirstMessage
+) -> dict[str, Any]:
+    """Begin a thread with a message; answer with the whole reply."""
+    answer = await whole(await ask(request, first_draft(request, body)))
+    response["Thread-Id"] = str(answer["message"].thread_id)
+    return answer
 
 
 @router.post("/streaming-response/{int:thread_id}/")
@@ -84,7 +101,45 @@ async def stream_response(
     request: UserRequest, thread_id: int, body: schemas.NewMessage
 ) -> HttpResponseBase:
     """Send a message; answer with the reply as it is written."""
-    reply_id = await send(request, thread_id, body)
+    reply_id = await ask(request, message_draft(request, thread_id, body))
+    return await forms.respond(request, reply_id, follow(reply_id))
+
+
+@router.post("/streaming-response/new/")
+@describe(
+    *SEND_ERRORS,
+    request_headers=(IDEMPOTENCY_KEY,),
+    response_headers=(*RATE_LIMIT_HEADERS, REPLY_ID, THREAD_ID),
+    content=CONTENT,
+)
+async def stream_response_in_new_thread(
+    request: UserRequest, body: schemas.FirstMessage
+) -> HttpResponseBase:
+    """Begin a thread with a message; answer with the reply as it is written."""
+    reply_id = await ask(request, first_draft(request, body))
+    thread_id = await in_database(thread_of, reply_id)
+    answer = await forms.respond(request, reply_id, follow(reply_id))
+    if thread_id is not None:
+        answer["Thread-Id"] = str(thread_id)
+    return answer
+
+
+@router.post("/threads/{int:thread_id}/regenerate/")
+@describe(
+    *SEND_ERRORS,
+    NothingToRegenerate,
+    request_headers=(IDEMPOTENCY_KEY,),
+    response_headers=(*RATE_LIMIT_HEADERS, REPLY_ID),
+    content=CONTENT,
+)
+async def regenerate_response(
+    request: UserRequest, thread_id: int, body: schemas.Regeneration = LAST_MESSAGE
+) -> HttpResponseBase:
+    """Have the same question answered once more; answer with the reply as it is written."""
+    options = body.options.chosen() if body.options else None
+    parameters = Parameters(body.model or "", options, format=body.format)
+    draft = Regeneration(request.auth, thread_id, body.message_id, key_of(request), parameters)
+    reply_id = await ask(request, draft)
     return await forms.respond(request, reply_id, follow(reply_id))
 
 
@@ -103,12 +158,10 @@ async def follow_response(
     request: UserRequest, thread_id: int, resume: Query[schemas.ResumePoint]
 ) -> HttpResponseBase:
     """Follow the thread's running reply, or replay its last one; 204 where there is none."""
-    thread = await aget_object_or_404(request.auth.threads, pk=thread_id)
-    replies = thread.messages.filter(sender=Sender.BOT).order_by("-pk")
-    newest = await replies.values_list("pk", "status").afirst()
-    if newest is None:
+    reply = await in_database(branches.reply_to_follow, request.auth, thread_id)
+    if reply is None:
         return HttpResponse(status=204)
-    reply_id, status = newest
+    reply_id, status = reply.pk, reply.status
     if forms.preferred_form(request).is_replay:
         if status != MessageStatus.GENERATING:
             return HttpResponse(status=204)
@@ -166,29 +219,56 @@ def find_reply(user: User, thread_id: int, message_id: int | None) -> Message:
     return reply
 
 
-async def send(request: UserRequest, thread_id: int, body: schemas.NewMessage) -> int:
-    """Send a message, once for each idempotency key; return its reply's id."""
+def message_draft(request: UserRequest, thread_id: int, body: schemas.NewMessage) -> Draft:
+    """Return what is sent to a thread."""
     parent = body.parent_id if "parent_id" in body.model_fields_set else "newest"
-    key = request.headers.get("Idempotency-Key", "")
-    if len(key) > Send.MAX_KEY_LENGTH:
-        raise ApiError(f"An Idempotency-Key has at most {Send.MAX_KEY_LENGTH} characters.")
     parameters = Parameters(format=body.format)
-    draft = Draft(request.auth, thread_id, body.message, parent, key, parameters)
-    if not key:
-        return await send_draft(request, draft)
+    return Draft(request.auth, thread_id, body.message, parent, key_of(request), parameters)
+
+
+def first_draft(request: UserRequest, body: schemas.FirstMessage) -> Draft:
+    """Return what is sent to begin a thread."""
+    parameters = Parameters(format=body.format)
+    key = key_of(request)
+    return Draft(request.auth, 0, body.message, None, key, parameters, body.changes())
+
+
+async def whole(reply_id: int) -> dict[str, Any]:
+    """Return a reply when it has ended, as the calls that do not stream answer it."""
+    message = await wait(reply_id)
+    await in_database(branches.add_siblings, [message])
+    return {"response": message.content, "message": message, "usage": message.usage}
+
+
+def thread_of(reply_id: int) -> int | None:
+    """Return the id of a reply's thread, None where the reply has failed and is gone."""
+    if reply := live.registry.replies.get(reply_id):
+        return reply.started.thread.pk
+    return Message.objects.filter(pk=reply_id).values_list("thread_id", flat=True).first()
+
+
+async def ask(request: UserRequest, draft: Draft | Regeneration) -> int:
+    """Have a draft answered, once for each idempotency key; return the reply's id."""
+    if not draft.key:
+        return await admit_and_send(request, draft)
+    if len(draft.key) > Send.MAX_KEY_LENGTH:
+        raise ApiError(f"An Idempotency-Key has at most {Send.MAX_KEY_LENGTH} characters.")
     # Whoever repeats it at the same moment is to find the reply, and not to be counted.
-    name = sha256(key.encode()).hexdigest()
+    name = sha256(draft.key.encode()).hexdigest()
     async with cache_lock(f"send:{request.auth.pk}:{name}", REPEATED_SEND_SECONDS):
-        return await send_draft(request, draft)
+        return await admit_and_send(request, draft)
 
 
-async def send_draft(request: UserRequest, draft: Draft) -> int:
-    """Send a message, or find the reply that its key has started; return the reply's id."""
+async def admit_and_send(request: UserRequest, draft: Draft | Regeneration) -> int:
+    """Send a draft, or find the reply that its key has started; return the reply's id."""
     admitted = await in_database(admit, request, draft)
-    return admitted if isinstance(admitted, int) else await actions.send(draft, admitted)
+    if isinstance(admitted, int):
+        return admitted
+    await require_named_model(draft)
+    return await actions.send(draft, admitted)
 
 
-def admit(request: UserRequest, draft: Draft) -> Thread | int:
+def admit(request: UserRequest, draft: Draft | Regeneration) -> Thread | int:
     """Return the thread to which a draft may be sent, or the reply that its key has started before.
 
     Raises `RateLimited` and `Http404`.
@@ -196,4 +276,20 @@ def admit(request: UserRequest, draft: Draft) -> Thread | int:
     if reply_id := find_repeated(draft):
         return reply_id
     ratelimit.count(request, "chat")
+    if isinstance(draft, Draft) and draft.settings is not None:
+        return threads.new(draft.user, draft.settings)
     return statements.get_thread(draft.user, draft.thread_id)
+
+
+async def require_named_model(draft: Draft | Regeneration) -> None:
+    """Raise `UnknownModel` where a draft names a model that Ollama does not have."""
+    named = draft.parameters.model
+    if isinstance(draft, Draft) and draft.settings:
+        named = draft.settings.get("model", "")
+    if named:
+        await client.require_model(named)
+
+
+def key_of(request: UserRequest) -> str:
+    """Return the request's idempotency key, empty where it has none."""
+    return request.headers.get("Idempotency-Key", "")

@@ -29,6 +29,8 @@ BODIES = {
     "/chat/threads/1/update-title/": {"title": "x"},
     "/chat/threads/1/branch/": {"message_id": 1},
     "/chat/threads/1/fork/": {"message_id": 1},
+    "/chat/response/new/": {"message": "x"},
+    "/chat/streaming-response/new/": {"message": "x"},
     "/chat/response/1/": {"message": "x"},
     "/chat/streaming-response/1/": {"message": "x"},
 }

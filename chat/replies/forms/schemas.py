@@ -77,6 +77,7 @@ CONTENT = {
     "text/event-stream; profile=ai-sdk": str,  # which the AI SDK's own packages read
 }
 REPLY_ID = Header("Reply-Id", "The id of the reply.", {"type": "integer"})
+THREAD_ID = Header("Thread-Id", "The id of the new thread.", {"type": "integer"})
 LAST_EVENT_ID = Header(
     "Last-Event-ID",
     "The id of the last event that came, as EventSource sends it.",
