@@ -33,6 +33,7 @@ class Thread(models.Model):
     """
 
     TITLE_LENGTH = 200
+    UNTITLED = "New Chat"  # shown where the title is empty
 
     user = models.ForeignKey(User, models.CASCADE, related_name="threads", db_index=False)
     title = models.CharField(max_length=TITLE_LENGTH, blank=True)

@@ -202,9 +202,12 @@ class OptionsOut(TypedDict, total=False):
     stop: list[str]
 
 
+ShownTitle = Annotated[str, BeforeValidator(lambda title: title or Thread.UNTITLED)]
+
+
 class ThreadInList(Answer):
     id: int
-    title: str
+    title: ShownTitle
     model: str
     created_at: datetime.datetime
     updated_at: datetime.datetime

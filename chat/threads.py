@@ -11,8 +11,9 @@ from django.utils import timezone
 from accounts.authentication import unauthenticated_if_deleted
 from accounts.models import User
 from chat import statements
-from chat.models import Thread
+from chat.models import Message, Sender, Thread
 from chat.replies import actions
+from chat.replies.store import first_words
 from core import cleanup
 from core.cleanup import MAX_BATCH
 
@@ -31,7 +32,14 @@ def create(user: User, fields: Mapping[str, Any]) -> Thread:
 
 
 def change(user: User, thread_id: int, changes: dict[str, Any]) -> Thread:
-    """Change fields of one of the user's threads and return it. Raises `Http404`."""
+    """Change fields of one of the user's threads and return it. Raises `Http404`.
+
+    A title that is taken back becomes that of its first message again.
+    """
+    if changes.get("title") == "":
+        said = Message.objects.filter(thread=thread_id, thread__user=user, sender=Sender.USER)
+        first = said.order_by("pk").values_list("content", flat=True).first()
+        changes = {**changes, "title": first_words(first) if first else ""}
     if changes:
         Thread.objects.filter(pk=thread_id, user=user).update(**changes)
     return statements.get_thread(user, thread_id)

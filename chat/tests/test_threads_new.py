@@ -35,7 +35,7 @@ def test_a_new_thread_has_the_servers_defaults(ann: Caller) -> None:
     body = answer.json()["thread"]
     assert {name: value for name, value in body.items() if name not in times} == {
         "id": thread.pk,
-        "title": "",
+        "title": "New Chat",
         "model": "llama3.2",
         "system_prompt": None,
         "options": {},
