@@ -1,25 +1,23 @@
-"""Each statement of chat/statements.py beside its ORM twin, on SQLite and on PostgreSQL."""
+"""Each statement about messages and usage beside its ORM twin, on SQLite and on PostgreSQL."""
 
-from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from datetime import date, datetime, timedelta
 
 import pytest
-from django.db.models import CharField, F, Value
-from django.db.models.functions import Coalesce, Now, NullIf
-from django.http import Http404
+from django.db.models import F
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from accounts.models import User
 from chat import statements
 from chat.models import Message, MessageStatus, Sender, Thread, Usage
 from chat.replies.lifecycle import silence_of
+from chat.tests.rows import LONG, NOW, full_thread, reply
 from testing.people import create_user
 from testing.twins import assert_same, fields_of
 
 pytestmark = pytest.mark.usefixtures("each_database")
 
-NOW = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
-LONG = "long \U0001f999 'quoted' \\ %s " * 200
+OWNER = "a-machine/1/0123abcd"
 
 
 @pytest.fixture
@@ -29,85 +27,7 @@ def ann(each_database: None) -> User:
 
 @pytest.fixture
 def thread(ann: User) -> Thread:
-    """A thread that uses every field, with one of Ann's and one of Bob's beside it."""
-    Thread.objects.create(user=create_user("bob"), model="tiny", title="Bob's")
-    Thread.objects.create(user=ann, model="tiny", title="Another")
-    return Thread.objects.create(
-        user=ann, model="llama3.2", title="100 %s", system_prompt=LONG, options={"stop": ["%s"]}
-    )
-
-
-def reply(thread: Thread, **fields: Any) -> Message:
-    question = thread.messages.create(sender=Sender.USER, content="Hello?")
-    return thread.messages.create(
-        sender=Sender.BOT, parent=question, model="tiny", heartbeat_at=NOW, **fields
-    )
-
-
-# --- get_thread ---------------------------------------------------------------------------------
-
-
-def test_get_thread_returns_the_users_thread(ann: User, thread: Thread) -> None:
-    twin = Thread.objects.get(pk=thread.pk, user=ann)
-
-    assert fields_of(statements.get_thread(ann, thread.pk)) == fields_of(twin)
-
-
-@pytest.mark.parametrize("thread_id", [0, -1, 2**63 - 1, 2**63, 10**40])
-def test_get_thread_finds_no_other(ann: User, thread: Thread, thread_id: int) -> None:
-    with pytest.raises(Http404):
-        statements.get_thread(ann, thread_id)
-
-
-def test_get_thread_finds_neither_somebody_elses_nor_a_deleted_one(
-    ann: User, thread: Thread
-) -> None:
-    with pytest.raises(Http404):
-        statements.get_thread(User.objects.get(username="bob"), thread.pk)
-    for gone in ({"deleted_at": NOW}, {"expires_at": NOW}):
-        Thread.all_objects.filter(pk=thread.pk).update(**{"deleted_at": None, **gone})
-        with pytest.raises(Http404):
-            statements.get_thread(ann, thread.pk)
-
-
-# --- page_of_threads ----------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("archived", [False, True])
-@pytest.mark.parametrize("limit", [1, 2, 3, 50])
-def test_page_of_threads_has_the_users_threads_pinned_ones_first_then_newest_activity(
-    ann: User, thread: Thread, limit: int, archived: bool
-) -> None:
-    for number in range(6):  # three times two of the same moment
-        Thread.objects.create(
-            user=ann, model="tiny", updated_at=NOW + timedelta(microseconds=number // 2)
-        )
-    Thread.objects.create(user=ann, model="tiny", deleted_at=NOW)
-    Thread.objects.create(user=ann, model="tiny", expires_at=NOW)
-    Thread.objects.create(user=ann, model="tiny", expires_at=timezone.now() + timedelta(hours=1))
-    for number in range(6):
-        Thread.objects.create(
-            user=ann, model="tiny", updated_at=NOW, pinned=number > 2, archived=bool(number % 2)
-        )
-    names = ("id", "title", "model", "created_at", "updated_at", "pinned", "archived", "expires_at")
-    listed = ann.threads.filter(archived=archived)
-    twin = list(listed.order_by("-pinned", "-updated_at", "-pk").values(*names))
-    assert len(twin) > 2
-
-    pages: list[Thread] = []
-    cursor = ""
-    while True:
-        page, more = statements.page_of_threads(ann, limit, cursor, archived=archived)
-        pages += page
-        if more is None:
-            break
-        assert len(page) == limit
-        cursor = more
-
-    assert [fields_of(row) for row in pages] == twin
-
-
-# --- path_back ----------------------------------------------------------------------------------
+    return full_thread(ann)
 
 
 def path_back(end: Message, *, oldest: int, tokens: int) -> list[Message]:
@@ -145,77 +65,6 @@ def test_path_back_returns_the_branch_as_far_as_it_fits(
     ]
 
 
-# --- record_activity ----------------------------------------------------------------------------
-
-
-def record_activity(thread: Thread, title: str, now: datetime, *, only_if_unmoved: bool) -> bool:
-    rows = Thread.objects.filter(pk=thread.pk)
-    if only_if_unmoved:
-        rows = rows.filter(current_message_id=thread.current_message_id)
-    text = CharField()
-    given = NullIf(F("title"), Value("", output_field=text), output_field=text)
-    return bool(rows.update(updated_at=now, title=Coalesce(given, Value(title))))
-
-
-@pytest.mark.parametrize("only_if_unmoved", [False, True])
-@pytest.mark.parametrize("title", ["", "Mine"])
-def test_record_activity_sets_the_time_and_a_missing_title(
-    thread: Thread, title: str, only_if_unmoved: bool
-) -> None:
-    Thread.objects.filter(pk=thread.pk).update(title=title)
-
-    assert assert_same(
-        lambda: statements.record_activity(
-            thread, LONG[:200], NOW, only_if_unmoved=only_if_unmoved
-        ),
-        lambda: record_activity(thread, LONG[:200], NOW, only_if_unmoved=only_if_unmoved),
-        Thread.objects.all(),
-    )
-
-
-@pytest.mark.parametrize("was_empty", [False, True])
-def test_record_activity_finds_a_thread_that_has_moved(thread: Thread, was_empty: bool) -> None:
-    first, second = reply(thread), reply(thread)
-    Thread.objects.filter(pk=thread.pk).update(current_message=second)
-    thread.current_message = None if was_empty else first
-
-    for only_if_unmoved in (False, True):
-        result = assert_same(
-            lambda: statements.record_activity(thread, "", NOW, only_if_unmoved=only_if_unmoved),  # noqa: B023
-            lambda: record_activity(thread, "", NOW, only_if_unmoved=only_if_unmoved),  # noqa: B023
-            Thread.objects.all(),
-        )
-        assert result is not only_if_unmoved
-
-
-def test_record_activity_knows_no_deleted_thread(thread: Thread) -> None:
-    Thread.objects.filter(pk=thread.pk).update(deleted_at=NOW)
-
-    assert not assert_same(
-        lambda: statements.record_activity(thread, "", NOW, only_if_unmoved=False),
-        lambda: record_activity(thread, "", NOW, only_if_unmoved=False),
-        Thread.all_objects.all(),
-    )
-
-
-# --- set_current_message ------------------------------------------------------------------------
-
-
-def test_set_current_message_sets_that_of_one_thread(thread: Thread) -> None:
-    message = reply(thread)
-
-    assert_same(
-        lambda: statements.set_current_message(thread, message),
-        lambda: Thread.objects.filter(pk=thread.pk).update(current_message=message) and None,
-        Thread.objects.all(),
-    )
-    statements.set_current_message(thread, message)
-    assert Thread.objects.get(current_message=message) == thread
-
-
-# --- delete_messages ----------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("number", [1, 3])
 def test_delete_messages_deletes_these_and_no_others(thread: Thread, number: int) -> None:
     messages = [thread.messages.create(sender=Sender.USER, content="Hello?") for _ in range(4)]
@@ -228,12 +77,6 @@ def test_delete_messages_deletes_these_and_no_others(thread: Thread, number: int
     )
     statements.delete_messages(ids)
     assert list(Message.objects.order_by("pk")) == messages[number:]
-
-
-# --- save_reply_end -----------------------------------------------------------------------------
-
-
-OWNER = "a-machine/1/0123abcd"
 
 
 def save_reply_end(reply: Message, *, only_if_generating: bool) -> bool:
@@ -272,9 +115,6 @@ def test_save_reply_end_stores_all_that_a_reply_ends_with(
     assert result == (owner == OWNER and (is_running or not only_if_generating))
 
 
-# --- find_message -------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("heard_at", [None, NOW])
 def test_find_message_returns_one_or_the_newest(thread: Thread, heard_at: datetime | None) -> None:
     first, newest = reply(thread), reply(thread)
@@ -300,9 +140,6 @@ def test_find_message_finds_none_of_another_thread(thread: Thread) -> None:
     assert statements.find_message(thread, elsewhere.pk) is None
     assert statements.find_message(thread, None) is None
     assert not Message.objects.filter(thread=thread).exists()
-
-
-# --- save_heartbeats ----------------------------------------------------------------------------
 
 
 def save_heartbeats(ids: list[int]) -> None:
@@ -334,9 +171,6 @@ def test_save_heartbeats_renews_those_of_the_owners_running_replies(thread: Thre
     assert renewed() == {mine.pk}
 
 
-# --- save_texts ---------------------------------------------------------------------------------
-
-
 def save_texts(texts: list[tuple[int, str, str, int]]) -> None:
     for pk, text, thinking, tokens in texts:
         Message.objects.generating().filter(pk=pk, owner=OWNER).update(
@@ -359,9 +193,6 @@ def test_save_texts_stores_those_of_running_replies(ann: User, thread: Thread) -
     statements.save_texts(texts, OWNER)
     contents = dict(Message.objects.filter(sender=Sender.BOT).values_list("pk", "content"))
     assert contents == {**{pk: text for pk, text, *_ in texts[:2]}, ended.pk: "mine"}
-
-
-# --- add_usage ----------------------------------------------------------------------------------
 
 
 def add_usage(user_id: int, day: date, model: str, **more: int) -> bool:
