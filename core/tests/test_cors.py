@@ -14,7 +14,7 @@ HEADERS = {"Origin": LISTED}
 
 
 def allows(answer: httpx.Response) -> bool:
-    """Tell whether a browser would let the page of the listed origin read this."""
+    """Return whether a browser would let the page of the listed origin read this."""
     return (
         answer.headers.get("Access-Control-Allow-Origin") == LISTED
         and answer.headers.get("Access-Control-Allow-Credentials") == "true"

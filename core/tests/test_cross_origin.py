@@ -12,7 +12,7 @@ STRANGER = "https://evil.example.com"
 
 
 def begins(caller: Caller, **headers: str) -> bool:
-    """Tell whether a call with these headers begins a thread."""
+    """Return whether a call with these headers begins a thread."""
     number = Thread.objects.count()
     answer = caller.post("/chat/threads/new/", headers=headers)
     if answer.status_code == 201:

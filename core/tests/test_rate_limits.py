@@ -150,7 +150,7 @@ def cached(
 
 
 def counts(caller: Caller) -> bool:
-    """Tell whether a call is counted."""
+    """Return whether a call is counted."""
     answer = caller.get("/chat/threads/")
     assert answer.status_code == 200
     return "RateLimit-Limit" in answer.headers
