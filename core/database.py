@@ -7,15 +7,22 @@ from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
 from asgiref.sync import sync_to_async
-from django.db import close_old_connections
+from django.conf import settings
+from django.db import close_old_connections, connections
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
+# In PostgreSQL a statement of a server's ends after so long, as does an open transaction without
+# one: a process that was cut off from PostgreSQL would keep its locks.
+STATEMENT_SECONDS = 30
+
 # For work that belongs to no request: asgiref would run all of it in a single thread. Heartbeats
-# have their own thread, because a reply whose heartbeat is late is taken for dead.
-writers = ThreadPoolExecutor(max_workers=4, thread_name_prefix="writer")
-heartbeats = ThreadPoolExecutor(max_workers=1, thread_name_prefix="heartbeat")
+# have their own thread, because a reply whose heartbeat is late is taken for dead. Followers have
+# theirs, because a thousand of them that poll would take the connections of all request threads.
+writers = ThreadPoolExecutor(settings.WRITER_THREADS, thread_name_prefix="writer")
+followers = ThreadPoolExecutor(settings.FOLLOWER_THREADS, thread_name_prefix="follower")
+heartbeats = ThreadPoolExecutor(1, thread_name_prefix="heartbeat")
 
 
 async def in_database(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
@@ -30,6 +37,18 @@ async def in_background(
     """Run a sync function that uses the database and belongs to no request."""
     run = partial(_run, function, *args, **kwargs)
     return await asyncio.get_running_loop().run_in_executor(threads, run)
+
+
+def bound_statements() -> None:
+    """Bound statements and idle transactions in time, on all connections made from now on.
+
+    For servers: a command such as `migrate` may take its time. SQLite has its own time-out.
+    """
+    options = connections.settings["default"]["OPTIONS"]
+    if "pool" in options:
+        bounds = ("statement_timeout", "idle_in_transaction_session_timeout")
+        settings_of_session = [f"-c {name}={STATEMENT_SECONDS}s" for name in bounds]
+        options["options"] = " ".join([*settings_of_session, options.get("options", "")]).strip()
 
 
 def _run(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:

@@ -39,15 +39,14 @@ from chat.ollama import transport  # noqa: E402 - Django must be set up first
 from chat.replies import live, takeover, workers  # noqa: E402
 from chat.replies.forms.form import StreamAborted  # noqa: E402
 from core.cleanup import Cleaner  # noqa: E402
-from core.database import in_background, writers  # noqa: E402
+from core.database import bound_statements, in_background, writers  # noqa: E402
 from core.errors import ApiError  # noqa: E402
 from llama_chatbot.cleanup import STEPS  # noqa: E402
 from llama_chatbot.connections import bound_connections  # noqa: E402
 from llama_chatbot.request_body import RequestBody  # noqa: E402
 
 bound_connections()
-
-REQUEST_THREADS = 16
+bound_statements()
 
 
 async def application(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
@@ -81,7 +80,7 @@ class RequestThreads:
         self.load[executor] -= 1
 
 
-threads = RequestThreads(REQUEST_THREADS)
+threads = RequestThreads(settings.REQUEST_THREADS)
 
 
 async def serve_http(
@@ -98,7 +97,7 @@ async def serve_http(
     except ApiError as body_error:
         error = body_error.with_traceback(None)  # or it and this frame would keep each other
     executor = threads.acquire()
-    is_released = False
+    is_released = streams = False
 
     def release() -> None:
         nonlocal is_released
@@ -108,7 +107,13 @@ async def serve_http(
             threads.release(executor)
 
     async def release_and_send(event: ASGISendEvent) -> None:
+        nonlocal streams
         release()
+        if event["type"] == "http.response.body" and event.get("more_body") and not streams:
+            streams = True
+            # Django does so at the end of the response. Until then the connection, which the
+            # thread shares with other requests, would be kept for this one.
+            executor.submit(close_old_connections)
         await send(event)
 
     try:

@@ -175,6 +175,12 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # --- Database -----------------------------------------------------------------------------------
 
+# A process's threads that use the database: see core/database.py.
+REQUEST_THREADS = 16
+WRITER_THREADS = 4
+FOLLOWER_THREADS = 2
+OTHER_THREADS = 6  # heartbeats, health checks, cleaning up, mail
+
 DATABASES: dict[str, Any] = {
     "default": read(env.dj_db_url, "DATABASE_URL", f"sqlite:///{BASE_DIR / 'db.sqlite3'}")
 }
@@ -190,13 +196,28 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     DATABASES["default"]["CONN_MAX_AGE"] = None
     DATABASES["default"]["TEST"] = {"NAME": f"{DATABASES['default']['NAME']}.test"}
 elif DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
-    # By default a call waits 30 s while PostgreSQL is away, and the pool takes as long to notice
-    # that it is back.
-    DATABASES["default"].setdefault("OPTIONS", {})["pool"] = {
-        "min_size": 0,
-        "max_size": 20,
-        "timeout": 5,
-        "reconnect_timeout": 2,
+    DATABASES["default"]["ENGINE"] = "core.postgresql"
+    # PostgreSQL may have been restarted since a connection was last used.
+    DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
+    DATABASES["default"]["OPTIONS"] = {
+        # A host that no longer answers is noticed after some seconds, not after the quarter of an
+        # hour of the operating system's defaults.
+        "connect_timeout": 3,  # seconds
+        "tcp_user_timeout": 5000,  # milliseconds
+        "keepalives_idle": 5,  # seconds
+        "keepalives_interval": 2,  # seconds
+        "keepalives_count": 3,
+        **DATABASES["default"].get("OPTIONS", {}),
+        # By default a call waits 30 s while PostgreSQL is away, and the pool takes as long to
+        # notice that it is back. A thread has one connection at a time, so no thread waits for
+        # another's.
+        "pool": {
+            "min_size": 0,
+            "max_size": REQUEST_THREADS + WRITER_THREADS + FOLLOWER_THREADS + OTHER_THREADS,
+            "max_idle": 2,  # one connection that nobody needed in this time is closed
+            "timeout": 5,
+            "reconnect_timeout": 2,
+        },
     }
 else:
     sys.exit("Cannot start, the setting DATABASE_URL is wrong: not sqlite:/// or postgres://")

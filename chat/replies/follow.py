@@ -14,7 +14,7 @@ from chat.replies import lifecycle, live
 from chat.replies.events import Cursor, End, Event, Failure, KeepAlive, last_event
 from chat.replies.live import FOLLOWED_SECONDS, KEEP_ALIVE_SECONDS, ServerShuttingDown
 from chat.replies.takeover import is_orphaned, rescue_one
-from core.database import in_database
+from core.database import followers, in_background, in_database
 from core.errors import NotFound
 
 POLL_SECONDS = 0.5
@@ -52,7 +52,7 @@ async def follow_stored(reply_id: int, cursor: Cursor) -> AsyncIterator[Event]:
         noted_at = now if notes_reader else noted_at
         before = reply
         try:
-            reply = await in_database(read, reply_id, note_reader=notes_reader)
+            reply = await in_background(followers, read, reply_id, note_reader=notes_reader)
         except OperationalError:
             if before is None:
                 raise
@@ -94,7 +94,7 @@ def read(reply_id: int, *, note_reader: bool) -> Message | None:
 
 async def last_event_without_row(reply_id: int, before: Message | None) -> Event:
     """Return the last event of a reply that is gone; `before` is its row, if it was seen."""
-    if before and not await Thread.objects.filter(pk=before.thread_id).aexists():
+    if before and not await in_database(Thread.objects.filter(pk=before.thread_id).exists):
         before.status = MessageStatus.STOPPED
         return last_event(before)
     # It failed before its first word; why, only the process that wrote it knows.
@@ -109,7 +109,7 @@ async def wait(reply_id: int) -> Message:
     async for event in follow(reply_id):
         if isinstance(event, Failure):
             raise event.error
-    reply = await Message.objects.visible().filter(pk=reply_id).afirst()
+    reply = await in_database(Message.objects.visible().filter(pk=reply_id).first)
     if reply is None:
         raise NotFound
     return reply

@@ -6,7 +6,7 @@ from typing import Any
 from django.db.models import Q
 from django.http import HttpResponse
 from django.http.response import HttpResponseBase
-from django.shortcuts import aget_object_or_404
+from django.shortcuts import get_object_or_404
 from ninja import Query, Router
 
 from accounts.authentication import UserRequest
@@ -198,7 +198,7 @@ async def continue_response(
 @rate_limit("write")
 async def stop(request: UserRequest, thread_id: int) -> dict[str, str]:
     """Stop the thread's running reply; what was written stays."""
-    thread = await aget_object_or_404(request.auth.threads, pk=thread_id)
+    thread = await in_database(get_object_or_404, request.auth.threads, pk=thread_id)
     was_running = await actions.stop_and_wait(Q(thread=thread))
     return {"status": "stopped" if was_running else "idle"}
 

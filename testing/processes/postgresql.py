@@ -55,8 +55,17 @@ class PostgreSQL(Process):
             subprocess.run([*as_user, *make], check=True, stdout=subprocess.DEVNULL, cwd="/")
         options = ["-p", str(self.port), "-k", "", "-c", "fsync=off"]
         serve = [programs / "postgres", "-D", data, "-h", "127.0.0.1", *options]
-        self._spawn([*as_user, *map(str, serve)], os.environ, subprocess.DEVNULL)
-        wait_until(self._answers, 30, "PostgreSQL does not answer")
+        command = [*as_user, *map(str, serve)]
+        process = self._spawn(command, os.environ, subprocess.DEVNULL)
+
+        def answers() -> bool:
+            nonlocal process
+            if process.poll() is not None:
+                # Just after a kill it refuses to start: the shared memory is still in use.
+                process = self._spawn(command, os.environ, subprocess.DEVNULL)
+            return self._answers()
+
+        wait_until(answers, 30, "PostgreSQL does not answer")
 
     def _answers(self) -> bool:
         try:

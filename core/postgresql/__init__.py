@@ -1,0 +1,1 @@
+"""The PostgreSQL backend in the settings: Django's, failing fast while PostgreSQL is away."""
