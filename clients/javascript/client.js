@@ -1,0 +1,303 @@
+/**
+ * A client for a Llama Chatbot server, for browsers and Node: one module without dependencies.
+ *
+ * A reply that is being read survives lost connections and restarts of the server by itself.
+ *
+ * @module
+ */
+
+/**
+ * @typedef {{id: number, username: string, email: string, is_staff: boolean}} User
+ * @typedef {Record<string, unknown>} Options - as the model takes them, such as `temperature`
+ * @typedef {{title?: string | null, model?: string | null, system_prompt?: string | null,
+ *   options?: Options | null}} ThreadSettings
+ * @typedef {{id: number, title: string, model: string, created_at: string, updated_at: string}} Thread
+ * @typedef {"generating" | "complete" | "stopped" | "interrupted" | "failed"} Status
+ * @typedef {{prompt_tokens: number | null, completion_tokens: number | null,
+ *   duration_ms: number | null, first_token_ms: number | null}} Usage
+ * @typedef {{id: number, parent_id: number | null, sender: "user" | "bot", content: string,
+ *   thinking: string, status: Status, created_at: string, model: string | null,
+ *   error_code: string | null, finish_reason: string | null, usage: Usage | null}} Message
+ * @typedef {{parent_id?: number | null, format?: "json" | object, signal?: AbortSignal,
+ *   key?: string}} SendOptions - `key` makes the send safe to repeat after a reload
+ * @typedef {{type: "start", reply_id: number, message_id: number | null, thread_id: number,
+ *     model: string}
+ *   | {type: "queued", position: number}
+ *   | {type: "thinking" | "delta", text: string, offset: number}
+ *   | {type: "rewind", offset: number}
+ *   | {type: "end", status: Status, finish_reason: string | null, usage: Usage | null}
+ *   | {type: "error", error: string, code: string, fields?: Record<string, string[]>}} ReplyEvent
+ */
+
+const NDJSON = "application/x-ndjson";
+const LONGEST_WAIT = 8000; // ms between two tries to connect again
+const MOST_TRIES = 8; // without anything new in between
+
+/** Whatever the server refuses, or a reply fails with. */
+export class ChatError extends Error {
+  /**
+   * @param {{error: string, code: string, fields?: Record<string, string[]>}} body
+   * @param {number} [status] of the answer, 0 where it is an event of a stream
+   * @param {number | null} [retryAfter] seconds
+   */
+  constructor(body, status = 0, retryAfter = null) {
+    super(body.error);
+    this.name = "ChatError";
+    this.code = body.code;
+    this.fields = body.fields ?? {};
+    this.status = status;
+    this.retryAfter = retryAfter;
+  }
+}
+
+/** The calls of one server, as one user. */
+export class Client {
+  /**
+   * @param {{server?: string, token?: string, fetch?: typeof fetch}} [options] `server` is its
+   *   origin, by default the page's own; without a `token` the session's cookie says who it is
+   */
+  constructor({ server = "", token, fetch = globalThis.fetch } = {}) {
+    this.server = server.replace(/\/$/, "");
+    this.token = token;
+    this.fetch = fetch.bind(globalThis);
+  }
+
+  /**
+   * Make any call; return its answer, refused ones as a `ChatError`.
+   *
+   * @param {string} method
+   * @param {string} path
+   * @param {{body?: object, query?: Record<string, string | number | boolean | undefined>,
+   *   headers?: Record<string, string>, signal?: AbortSignal}} [options]
+   * @returns {Promise<Response>}
+   */
+  async request(method, path, { body, query = {}, headers = {}, signal } = {}) {
+    const given = Object.entries(query).filter(([, value]) => value !== undefined);
+    const search = given.length ? `?${new URLSearchParams(given.map(([k, v]) => [k, `${v}`]))}` : "";
+    const answer = await this.fetch(this.server + path + search, {
+      method,
+      credentials: this.token ? "omit" : "include",
+      headers: {
+        ...(body && { "Content-Type": "application/json" }),
+        ...(this.token && { Authorization: `Bearer ${this.token}` }),
+        ...headers,
+      },
+      body: body && JSON.stringify(body),
+      signal,
+    });
+    if (answer.ok) return answer;
+    const seconds = answer.headers.get("Retry-After");
+    const told = await answer.json().catch(() => null);
+    const unreadable = { error: `The server answered ${answer.status}.`, code: "unreadable" };
+    throw new ChatError(told?.code ? told : unreadable, answer.status, seconds ? Number(seconds) : null);
+  }
+
+  /**
+   * Make any call; return the JSON that it is answered with.
+   *
+   * @param {string} method
+   * @param {string} path
+   * @param {Parameters<Client["request"]>[2]} [options]
+   * @returns {Promise<any>}
+   */
+  async call(method, path, options) {
+    return (await this.request(method, path, options)).json();
+  }
+
+  /** @param {string} username @param {string} email @param {string} password */
+  async register(username, email, password) {
+    await this.call("POST", "/auth/register/", { body: { username, email, password } });
+  }
+
+  /** @param {string} username or the e-mail address @param {string} password @returns {Promise<User>} */
+  async login(username, password) {
+    return (await this.call("POST", "/auth/login/", { body: { username, password } })).user;
+  }
+
+  async logout() {
+    await this.call("POST", "/auth/logout/");
+  }
+
+  /** @returns {Promise<User | null>} who is logged in */
+  async user() {
+    return (await this.call("GET", "/auth/status/")).user;
+  }
+
+  /** @param {{limit?: number, cursor?: string, archived?: boolean}} [query] @returns {Promise<{threads: Thread[], next: string | null}>} */
+  threads(query) {
+    return this.call("GET", "/chat/threads/", { query });
+  }
+
+  /** @param {ThreadSettings} [settings] @returns {Promise<Thread>} */
+  async newThread(settings = {}) {
+    return (await this.call("POST", "/chat/threads/new/", { body: settings })).thread;
+  }
+
+  /** @param {number} thread @param {ThreadSettings} settings @returns {Promise<Thread>} */
+  changeThread(thread, settings) {
+    return this.call("PATCH", `/chat/threads/${thread}/`, { body: settings });
+  }
+
+  /** @param {number} thread */
+  async deleteThread(thread) {
+    await this.call("DELETE", `/chat/threads/${thread}/delete/`);
+  }
+
+  /** @param {number} thread @param {{limit?: number, cursor?: string, leaf?: number}} [query] @returns {Promise<{messages: Message[], next: string | null}>} */
+  messages(thread, query) {
+    return this.call("GET", `/chat/threads/${thread}/messages/`, { query });
+  }
+
+  /** @returns {Promise<{models: {name: string}[], default: string}>} */
+  models() {
+    return this.call("GET", "/chat/models/");
+  }
+
+  /**
+   * Send a message; the reply is read with `for await`.
+   *
+   * @param {number | "new"} thread "new" begins one, with the settings among the options
+   * @param {string} message
+   * @param {SendOptions & ThreadSettings} [options]
+   */
+  send(thread, message, { signal, key = randomKey(), ...rest } = {}) {
+    const path = `/chat/streaming-response/${thread}/`;
+    const headers = { "Idempotency-Key": key };
+    return new Reply(this, { path, body: { message, ...rest }, headers, signal });
+  }
+
+  /** Have a question answered once more. @param {number} thread @param {{message_id?: number, model?: string, options?: Options, signal?: AbortSignal}} [options] */
+  regenerate(thread, { signal, ...body } = {}) {
+    const headers = { "Idempotency-Key": randomKey() };
+    return new Reply(this, { path: `/chat/threads/${thread}/regenerate/`, body, headers, signal });
+  }
+
+  /** Have a reply go on that was cut short. @param {number} thread @param {Message} reply @param {AbortSignal} [signal] */
+  continue(thread, reply, signal) {
+    const body = { message_id: reply.id };
+    return new Reply(this, { thread, path: `/chat/threads/${thread}/continue/`, body, signal }, reply);
+  }
+
+  /** Follow a reply that is being written, from where `reply` is, as messages() gave it. @param {number} thread @param {Message} reply @param {AbortSignal} [signal] */
+  follow(thread, reply, signal) {
+    return new Reply(this, { thread, signal }, reply);
+  }
+
+  /** Stop the reply that is being written; return whether there was one. @param {number} thread */
+  async stop(thread) {
+    return (await this.call("POST", `/chat/threads/${thread}/stop/`)).status === "stopped";
+  }
+}
+
+/**
+ * A reply as it is written: an async iterable of its events, over lost connections.
+ *
+ * `text` and `thinking` are always what is true by now, a `rewind` included. A reply that fails
+ * throws a `ChatError`. Whoever leaves the loop stops reading, not the reply.
+ */
+export class Reply {
+  /** @type {number | null} */ id = null;
+  /** @type {number | null} */ messageId = null;
+  /** @type {Status} */ status = "generating";
+  /** @type {Usage | null} */ usage = null;
+  #hasBegun = false;
+
+  /**
+   * @param {Client} client
+   * @param {{path?: string, thread?: number, body?: object, headers?: Record<string, string>,
+   *   signal?: AbortSignal}} how without a `path` it is followed
+   * @param {Message} [before] what there is of it
+   */
+  constructor(client, how, before) {
+    this.client = client;
+    this.how = how;
+    this.thread = how.thread ?? null;
+    this.id = before?.id ?? null;
+    this.text = before?.content ?? "";
+    this.thinking = before?.thinking ?? "";
+    this.offset = [...this.text].length; // in characters, which is not in UTF-16
+  }
+
+  /** @returns {AsyncGenerator<ReplyEvent, void, void>} */
+  async *[Symbol.asyncIterator]() {
+    for (let tries = 0; ; tries += 1) {
+      try {
+        for await (const event of lines(await this.#open())) {
+          tries = 0;
+          if (event.type === "error") throw new ChatError(event);
+          if (this.#take(event)) yield event;
+          if (event.type === "end") return;
+        }
+      } catch (error) {
+        const isRefused = error instanceof ChatError && error.status !== 503;
+        if (isRefused || this.how.signal?.aborted || tries >= MOST_TRIES) throw error;
+        if (error instanceof ChatError && !this.#hasBegun) throw error;
+      }
+      await new Promise((wake) => setTimeout(wake, Math.min(LONGEST_WAIT, 250 * 2 ** tries)));
+    }
+  }
+
+  /** Read to the end. @returns {Promise<string>} the text */
+  async whole() {
+    for await (const _ of this);
+    return this.text;
+  }
+
+  async #open() {
+    const { path, body, signal } = this.how;
+    const headers = { Accept: NDJSON, ...this.how.headers };
+    if (!this.#hasBegun && path) return this.client.request("POST", path, { body, headers, signal });
+    const followed = `/chat/streaming-response/${this.thread}/`;
+    const query = { offset: this.offset };
+    const answer = await this.client.request("GET", followed, { query, headers, signal });
+    if (answer.status === 204) throw new ChatError(GONE, 204);
+    return answer;
+  }
+
+  /** @param {ReplyEvent} event @returns {boolean} whether it is news */
+  #take(event) {
+    if (event.type === "start") {
+      const isNew = !this.#hasBegun;
+      if (this.id !== null && this.id !== event.reply_id) throw new ChatError(GONE, 204);
+      this.#hasBegun = true;
+      this.id = event.reply_id;
+      this.messageId = event.message_id;
+      this.thread = event.thread_id;
+      if (!this.offset) this.thinking = ""; // which then comes again
+      return isNew;
+    }
+    if (event.type === "thinking") this.thinking += event.text;
+    if (event.type === "delta") this.text += event.text;
+    if (event.type === "rewind") {
+      this.text = [...this.text].slice(0, event.offset).join("");
+      if (!event.offset) this.thinking = "";
+    }
+    if (event.type === "delta" || event.type === "rewind") this.offset = event.offset;
+    if (event.type === "end") [this.status, this.usage] = [event.status, event.usage];
+    return true;
+  }
+}
+
+const GONE = { error: "Another reply has taken the place of this one.", code: "reply_gone" };
+
+/** @returns {string} */
+function randomKey() {
+  return Array.from(crypto.getRandomValues(new Uint32Array(4)), (n) => n.toString(36)).join("-");
+}
+
+/** Read the lines of a stream as JSON. @param {Response} answer @returns {AsyncGenerator<any, void, void>} */
+async function* lines(answer) {
+  const reader = answer.body?.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  try {
+    while (reader) {
+      const { done, value } = await reader.read();
+      if (done) return;
+      const whole = (rest + value).split("\n");
+      rest = whole.pop() ?? "";
+      for (const line of whole) if (line) yield JSON.parse(line);
+    }
+  } finally {
+    await reader?.cancel().catch(() => {});
+  }
+}
