@@ -66,12 +66,8 @@ async def begin(request: HttpRequest, user: User, body: ResponseBody) -> int:
         draft = Draft(user, thread.pk, text, parent, "", parameters)
         return await actions.send(draft, thread)
     fields = {"model": body.model} if body.model else {}
-    new = await in_database(threads.create, user, fields)
-    try:
-        return await actions.send(Draft(user, new.pk, text, None, "", parameters), new)
-    except ApiError:
-        await in_database(threads.delete, user.threads.filter(pk=new.pk))
-        raise
+    draft = Draft(user, 0, text, None, "", parameters, fields)
+    return await actions.send(draft, threads.new(user, fields))
 
 
 def question_of(body: ResponseBody) -> tuple[str, Parameters]:

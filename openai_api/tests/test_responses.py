@@ -334,6 +334,7 @@ def test_a_late_failure_leaves_a_failed_response_and_an_early_one_none(
     assert late.error is not None
     assert last.type == "response.failed"
     assert early.value.code == "model_unavailable"
+    assert Thread.objects.count() == 2
 
 
 @pytest.mark.parametrize(
