@@ -1,12 +1,17 @@
 """`useChat` of the AI SDK, in a real browser and as the docs show it, reads and sends replies."""
 
+import asyncio
 import json
+from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
 
 from chat.models import Thread
+from chat.replies.events import Delta, End, Event, Rewind, Start, Thinking
+from chat.replies.forms.ai_sdk import UiMessageStream
 from testing import javascript
 from testing.fixtures.browsers import Site
 from testing.people import Caller, create_session
@@ -103,6 +108,24 @@ def test_the_sdk_shows_what_the_model_thinks(
     expect(front_end.page.locator("article em")).to_have_text("Hmm.")
 
 
+def test_the_sdk_has_a_reply_written_once_more(
+    front_end: FrontEnd, ann: Caller, ollama: ScriptedOllama
+) -> None:
+    thread = ann.thread()
+    ollama.scripts.extend([Script(["First."]), Script(["Second."])])
+    front_end.open(thread)
+    front_end.send("Hello")
+    front_end.shows("Hello", "First.")
+
+    front_end.page.get_by_role("button", name="Again").click()
+
+    front_end.shows("Hello", "Second.")
+    first, second = thread.messages.filter(sender="bot").order_by("pk")
+    assert first.parent_id == second.parent_id
+    front_end.page.reload()
+    front_end.shows("Hello", "Second.")
+
+
 def test_the_sdk_stops_a_reply(front_end: FrontEnd, ann: Caller, ollama: ScriptedOllama) -> None:
     ollama.script = Script(["one ", "two ", "three"], hold_after=2)
     thread = ann.thread()
@@ -163,6 +186,31 @@ def test_a_reply_without_a_word_is_an_error_and_no_message(
 
     expect(front_end.page.get_by_role("alert")).to_be_visible()
     front_end.shows("Hello")
+
+
+async def test_a_rewind_empties_the_message_and_says_what_is_left_of_it(npm: None) -> None:
+    async def events() -> AsyncIterator[Event]:
+        yield Start(7, 6, 1, "llama3.2", None)
+        yield Thinking("Hm.", 3)
+        yield Delta("one two", 7)
+        yield Rewind(4)
+        yield Delta("three", 9)
+        yield End("complete", "stop", None)
+
+    data = b"".join([part async for part in await UiMessageStream(7).encode(events())])
+    code = """
+    import { DefaultChatTransport, readUIMessageStream } from "ai";
+    const body = new Response(process.env.DATA).body;
+    const stream = new DefaultChatTransport().processResponseStream(body);
+    let last;
+    for await (const message of readUIMessageStream({ stream })) last = message;
+    console.log(JSON.stringify([last.id, last.parts.map(({ type, text }) => [type, text])]));
+    """
+    module = ("node", "--input-type=module", "-e", code)
+
+    wrote = await asyncio.to_thread(partial(javascript.run, *module, DATA=data.decode()))
+
+    assert json.loads(wrote) == ["7", [["reasoning", "Hm."], ["text", "one three"]]]
 
 
 def test_the_chunks_of_a_reply(ann: Caller) -> None:

@@ -201,6 +201,37 @@ def test_it_stops_a_reply(ann: Caller, ollama: ScriptedOllama) -> None:
     assert said == [True, "stopped", "one ", False]
 
 
+def test_a_thread_begins_with_its_message_and_its_reply_is_written_once_more_and_continued(
+    ann: Caller, ollama: ScriptedOllama
+) -> None:
+    ollama.scripts.extend([Script(["one "]), Script(["two "], done_reason="length")])
+
+    (said,) = run(
+        ann,
+        """
+        const first = client.send("new", "Count", { title: "Numbers" });
+        await first.whole();
+        const second = client.regenerate(first.thread);
+        await second.whole();
+        const { messages } = await client.messages(first.thread);
+        const third = client.continue(first.thread, messages.at(-1));
+        const pieces = [];
+        for await (const event of third) if (event.type === "delta") pieces.push(event.text);
+        say([first.text, second.text, pieces.join(""), third.text, third.id === second.id]);
+        """,
+    )
+
+    thread = Thread.objects.get()
+    assert thread.title == "Numbers"
+    first, second = thread.messages.filter(sender="bot").order_by("pk")
+    assert first.parent_id == second.parent_id
+    *texts, more, whole, is_same = said
+    assert texts == ["one ", "two "]
+    assert is_same
+    assert whole == f"two {more}" == second.content
+    assert more
+
+
 def test_who_leaves_the_loop_leaves_the_reply_to_others(
     ann: Caller, ollama: ScriptedOllama
 ) -> None:

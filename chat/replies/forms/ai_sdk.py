@@ -35,6 +35,7 @@ class UiMessageStream(Form):
         super().__init__(reply_id)
         self._start = b""  # until something follows it: a reply that fails at once is no message
         self._part = ""  # that is open: "reasoning" or "text"
+        self._thoughts = self._text = ""  # so far
 
     def start(self, event: Start) -> bytes:
         """Keep the chunk `start`, with what else is known of the message, for the next one."""
@@ -46,15 +47,27 @@ class UiMessageStream(Form):
 
     def thinking(self, event: Thinking) -> bytes:
         """Return a piece of the part `reasoning`."""
+        self._thoughts += event.text
         return self._piece("reasoning", event.text)
 
     def delta(self, event: Delta) -> bytes:
         """Return a piece of the part `text`."""
+        self._text += event.text
         return self._piece("text", event.text)
 
     def rewind(self, event: Rewind) -> bytes:
-        """Have the connection cut: a reader that connects again gets the message anew."""
-        raise StreamAborted
+        """Return the chunk `reset-step`, which empties the message, and all that is still true.
+
+        A reader that began in the middle is cut off: it connects again, and gets all of it.
+        """
+        if event.offset > len(self._text):
+            raise StreamAborted
+        self._text = self._text[: event.offset]
+        self._thoughts = self._thoughts if self._text else ""
+        self._part = ""
+        kept = (("reasoning", self._thoughts), ("text", self._text))
+        pieces = [self._piece(part, text) for part, text in kept if text]
+        return chunk({"type": "reset-step"}) + b"".join(pieces)
 
     def keep_alive(self, event: KeepAlive) -> bytes:
         """Return a comment."""
