@@ -176,7 +176,8 @@ class Message(models.Model):
     # The process that writes it, its last heartbeat (until the end is stored), and when a reader in
     # another process last said that it is there.
     owner = models.CharField(max_length=300, blank=True)
-    # How often another process has taken over, and how many characters no take-over has changed.
+    # How often another process has taken over since the last new text was stored, and how many
+    # characters no take-over has changed.
     takeovers = models.PositiveSmallIntegerField(default=0, db_default=0)
     rewind_offset = models.PositiveIntegerField(null=True)
     heartbeat_at = models.DateTimeField(null=True)

@@ -288,12 +288,12 @@ def save_heartbeats(ids: Sequence[int], owner: str) -> None:
 def save_texts(texts: Iterable[tuple[int, str, str, int]], owner: str) -> None:
     """Store the text, thinking and number of tokens of the owner's running replies, by id.
 
-    One statement, run for each of them: the ORM's `bulk_update` would compare every row with every
-    id.
+    New text is progress, so take-overs are counted anew. One statement, run for each of them: the
+    ORM's `bulk_update` would compare every row with every id.
     """
     sql.execute_many(
-        "UPDATE chat_message SET content = %s, thinking = %s, completion_tokens = %s"
-        " WHERE id = %s AND status = %s AND owner = %s",
+        "UPDATE chat_message SET content = %s, thinking = %s, completion_tokens = %s,"
+        " takeovers = 0 WHERE id = %s AND status = %s AND owner = %s",
         [
             (text, thinking, tokens, pk, MessageStatus.GENERATING, owner)
             for pk, text, thinking, tokens in texts

@@ -174,12 +174,12 @@ def test_save_heartbeats_renews_those_of_the_owners_running_replies(thread: Thre
 def save_texts(texts: list[tuple[int, str, str, int]]) -> None:
     for pk, text, thinking, tokens in texts:
         Message.objects.generating().filter(pk=pk, owner=OWNER).update(
-            content=text, thinking=thinking, completion_tokens=tokens
+            content=text, thinking=thinking, completion_tokens=tokens, takeovers=0
         )
 
 
 def test_save_texts_stores_those_of_running_replies(ann: User, thread: Thread) -> None:
-    running = reply(thread, status=MessageStatus.GENERATING, owner=OWNER)
+    running = reply(thread, status=MessageStatus.GENERATING, owner=OWNER, takeovers=2)
     other = reply(Thread.objects.get(title="Another"), status=MessageStatus.GENERATING, owner=OWNER)
     ended = reply(Thread.objects.get(title="Bob's"), status=MessageStatus.STOPPED, content="mine")
     texts = [(row.pk, f"{LONG}{row.pk}", "thoughts", 7) for row in (running, other, ended)]

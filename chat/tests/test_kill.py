@@ -1,0 +1,186 @@
+"""Two processes, one of which is always being killed or replaced: every reader gets a whole reply.
+
+By hand at its full size, with the figures printed:
+`KILL_TEST=whole pytest -s chat/tests/test_kill.py`.
+"""
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from statistics import quantiles
+from typing import Any, NamedTuple
+
+import aiohttp
+import pytest
+from django.core.management import call_command
+
+from accounts.models import User
+from testing.fixtures.databases import default_database
+from testing.people import Caller, create_user
+from testing.persistent import Reader
+from testing.processes import Memcached, Server
+from testing.scripted_ollama import Script, ScriptedOllama
+
+TOKENS = 400
+TOKEN_SECONDS = 1 / 40
+KILL_SECONDS = 3.0
+
+
+class Size(NamedTuple):
+    """How many replies there are, and in how many seconds they begin."""
+
+    replies: int
+    seconds: float
+
+
+SIZE = Size(200, 110) if os.environ.get("KILL_TEST") == "whole" else Size(24, 10)
+
+
+def tokens_for(message: str) -> list[str]:
+    """Return the reply to a message: each token says which it is, in letters of all sizes."""
+    return [f"{message}:", *(f" {number}é🦙" for number in range(1, TOKENS))]
+
+
+def answer(body: Mapping[str, Any]) -> Script:
+    """Return the script for a message."""
+    said = [m["content"] for m in body["messages"] if m["role"] == "user"]
+    return Script(tokens_for(said[-1]), interval=TOKEN_SECONDS)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(
+    prepared_database: None, tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[str]:
+    """The address of a database that no other server uses; it is this thread's default."""
+    if request.param == "postgresql":
+        url = request.getfixturevalue("postgresql").url
+    else:
+        url = f"sqlite:///{tmp_path}/db.sqlite3"
+    with default_database(url):
+        if request.param == "sqlite":
+            call_command("migrate", verbosity=0)
+        yield url
+        User.all_objects.all().delete()
+
+
+@pytest.fixture
+def servers(
+    database_url: str,
+    server_environment: dict[str, str],
+    memcached: Memcached,
+    ollama: ScriptedOllama,
+    tmp_path: Path,
+) -> Iterator[list[Server]]:
+    """Two processes, each with a port of its own."""
+    ollama.script = answer
+    settings = {"DATABASE_URL": database_url, "CACHE_LOCATION": memcached.location}
+    environment = server_environment | settings
+    with Server(tmp_path, environment) as one, Server(tmp_path, environment) as other:
+        yield [one, other]
+
+
+@asynccontextmanager
+async def in_turn(
+    servers: Sequence[Server], end: Callable[[Server], object]
+) -> AsyncIterator[list[tuple[str, float]]]:
+    """End one process and start it anew, then the other; yield which ended when."""
+    ended: list[tuple[str, float]] = []
+
+    async def go_on() -> None:
+        turn = 0
+        while True:
+            await asyncio.sleep(KILL_SECONDS)
+            server = servers[turn % len(servers)]
+            ended.append((server.url, time.monotonic()))
+            await asyncio.to_thread(end, server)
+            await asyncio.to_thread(server.start)
+            turn += 1
+
+    task = asyncio.create_task(go_on())
+    try:
+        yield ended
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+async def read_all(readers: Sequence[Reader]) -> None:
+    """Have all readers send their messages, one after the other, and read on to the end."""
+
+    async def begin(number: int, reader: Reader) -> None:
+        await asyncio.sleep(number * SIZE.seconds / SIZE.replies)
+        await reader.read(session)
+
+    timeout = aiohttp.ClientTimeout(total=None, sock_connect=2, sock_read=20)
+    async with (
+        aiohttp.ClientSession(timeout=timeout, cookie_jar=aiohttp.DummyCookieJar()) as session,
+        asyncio.timeout(SIZE.seconds + 60),
+        asyncio.TaskGroup() as group,
+    ):
+        for number, reader in enumerate(readers):
+            group.create_task(begin(number, reader))
+
+
+def waits_after(ended: Sequence[tuple[str, float]], readers: Sequence[Reader]) -> list[float]:
+    """Return the seconds from the end of a process to the next new character of its readers."""
+    waits = []
+    for reader in readers:
+        for server, cut_at in reader.cuts:
+            ends = [at for url, at in ended if url == server and at <= cut_at]
+            news = [at for at in reader.news if at > cut_at]
+            if ends and news:
+                waits.append(news[0] - ends[-1])
+    return waits
+
+
+def report(
+    ended: Sequence[tuple[str, float]], readers: Sequence[Reader], waits: list[float]
+) -> None:
+    """Print what happened, for whoever runs it by hand."""
+    cuts = quantiles(waits, n=100)
+    print(
+        f"\n{len(ended)} ended, {len(waits)} cuts, {sum(r.rewinds for r in readers)} rewinds,"
+        f" refusals {[s for r in readers for s in r.refusals]};"
+        f" next character after p50 {cuts[49]:.2f} s, p99 {cuts[98]:.2f} s, max {max(waits):.2f} s"
+    )
+
+
+def readers_of(addresses: Sequence[str]) -> list[Reader]:
+    """Return somebody's readers, each of a thread of its own; half begin at either address."""
+    caller = Caller(addresses[0], create_user("ann"))
+    return [
+        Reader(caller, caller.thread().pk, f"Question {number}", addresses[:: 1 - number % 2 * 2])
+        for number in range(SIZE.replies)
+    ]
+
+
+async def read_while(
+    servers: Sequence[Server], end: Callable[[Server], object], readers: Sequence[Reader]
+) -> list[tuple[str, float]]:
+    """Have all readers read while processes are ended; return which ended when."""
+    async with in_turn(servers, end) as ended:
+        await read_all(readers)
+        return ended
+
+
+def assert_whole(readers: Sequence[Reader]) -> None:
+    """Assert that each reader has the whole text, no character lost or doubled."""
+    for reader in readers:
+        whole = "".join(tokens_for(reader.message))
+        assert (reader.ending, reader.text) == ("end complete", whole)
+
+
+def test_every_reader_has_a_whole_reply_while_processes_are_killed(servers: list[Server]) -> None:
+    addresses = [server.url for server in servers]
+    readers = readers_of(addresses)
+
+    ended = asyncio.run(read_while(servers, Server.kill, readers))
+
+    assert_whole(readers)
+    waits = waits_after(ended, readers)
+    report(ended, readers, waits)
+    assert waits
+    assert not [log for server in servers if "Traceback" in (log := server.log())]
