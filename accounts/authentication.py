@@ -10,6 +10,7 @@ from django.http import HttpRequest
 
 from accounts import sessions
 from accounts.models import Token, User
+from core import ratelimit
 from core.errors import ApiError, Forbidden, NotAuthenticated
 from core.logs import current_request
 
@@ -33,32 +34,50 @@ class UserRequest(HttpRequest):
 
 
 def session_only(request: HttpRequest) -> User | None:
-    """Return the user of the session cookie; reads the database.
+    """Return the user of the session cookie, and count the call; reads the database.
 
-    Raises `Forbidden` where the request has a token instead.
+    Raises `Forbidden` where the request has a token instead, and `RateLimited`.
     """
     user = get_session_user(request)
     if user is None and get_bearer_token(request):
         raise Forbidden("A token cannot do this: log in with your password.")
-    return user
+    return counted(request, user)
 
 
 def session_or_token(request: HttpRequest) -> User | None:
-    """Return the user of the `Authorization: Bearer` token, or without one, of the session."""
+    """Return the user of the `Authorization: Bearer` token, or without one, of the session.
+
+    The call is counted, as the user's, or with a wrong token as the address's. Raises
+    `NotAuthenticated` for that, and `RateLimited`.
+    """
     secret = get_bearer_token(request)
     if not secret:
-        return get_session_user(request)
+        return counted(request, get_session_user(request))
     token = Token.objects.find(secret)
     if token is None:
+        ratelimit.count(request, "login", f"token:{ratelimit.key_of_address(request)}")
         raise NotAuthenticated("The token is not valid: it may have expired or been revoked.")
     request.user = token.user
     token.mark_used()
-    return token.user
+    return counted(request, token.user)
 
 
 def optional(request: HttpRequest) -> User | AnonymousUser:
-    """Return the user of the token or the session, or an anonymous one."""
-    return session_or_token(request) or AnonymousUser()
+    """Return the user of the token or the session, or an anonymous one, and count the call."""
+    return session_or_token(request) or anybody(request)
+
+
+def anybody(request: HttpRequest) -> AnonymousUser:
+    """Return an anonymous user, whoever calls, and count the call as the address's."""
+    ratelimit.count_call(request, ratelimit.key_of_address(request))
+    return AnonymousUser()
+
+
+def counted(request: HttpRequest, user: User | None) -> User | None:
+    """Count the call of a user, if it is one's, and return the user. Raises `RateLimited`."""
+    if user:
+        ratelimit.count_call(request, f"u:{user.pk}")
+    return user
 
 
 def get_bearer_token(request: HttpRequest) -> str:

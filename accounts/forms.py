@@ -20,7 +20,7 @@ class LoginForm(AdminAuthenticationForm):
     def clean(self) -> dict[str, Any]:
         """Count the attempt, then check the password. Raises what `ratelimit.count` raises."""
         request = cast(HttpRequest, self.request)
-        ratelimit.count(request, "login", needs_cache=True)
+        ratelimit.count(request, "login", ratelimit.key_of_address(request), needs_cache=True)
         if name := self.cleaned_data.get("username"):
             passwords.count_guess(request, name)
         return super().clean()

@@ -11,6 +11,7 @@ from ninja import Router, Status
 from accounts import passwords, sessions
 from accounts.authentication import (
     UserRequest,
+    anybody,
     optional,
     session_only,
     unauthenticated_if_deleted,
@@ -42,7 +43,7 @@ router = Router(auth=session_only, tags=["accounts"])
 NO_CONFIRMATION = PasswordConfirmation()
 
 
-@router.post("/register/", auth=None, response={201: Registered})
+@router.post("/register/", auth=anybody, response={201: Registered})
 @rate_limit("register", needs_cache=True)
 def register(request: HttpRequest, body: Registration) -> Status[dict[str, str]]:
     """Create an account, without logging in."""
@@ -51,7 +52,7 @@ def register(request: HttpRequest, body: Registration) -> Status[dict[str, str]]
     return Status(201, {"message": "User created successfully", **answer})
 
 
-@router.post("/login/", auth=None, response=LoggedIn, exclude_none=True)
+@router.post("/login/", auth=anybody, response=LoggedIn, exclude_none=True)
 @rate_limit("login", needs_cache=True)
 def login(request: HttpRequest, body: Credentials) -> dict[str, Any]:
     """Log in with a user name or an e-mail address, and the password."""
@@ -62,7 +63,7 @@ def login(request: HttpRequest, body: Credentials) -> dict[str, Any]:
     return {"message": "Login successful", "user": user, "warning": warning}
 
 
-@router.post("/logout/", auth=None, response=MessageAnswer)
+@router.post("/logout/", auth=anybody, response=MessageAnswer)
 @rate_limit("write")
 def logout(request: HttpRequest) -> dict[str, str]:
     """Log out of this session."""
@@ -125,7 +126,7 @@ def change_email(request: UserRequest, body: EmailChange) -> dict[str, str]:
     return {"message": "E-mail address changed successfully"}
 
 
-@router.post("/password/reset/", auth=None, response=MessageAnswer)
+@router.post("/password/reset/", auth=anybody, response=MessageAnswer)
 @rate_limit("password_reset", needs_cache=True)
 def reset_password(request: HttpRequest, body: PasswordReset) -> dict[str, str]:
     """Send a password reset token to the user with this address, if any."""
@@ -133,7 +134,7 @@ def reset_password(request: HttpRequest, body: PasswordReset) -> dict[str, str]:
     return {"message": "If there is an account with this address, an e-mail is on its way."}
 
 
-@router.post("/password/reset/confirm/", auth=None, response=MessageAnswer)
+@router.post("/password/reset/confirm/", auth=anybody, response=MessageAnswer)
 @rate_limit("login", needs_cache=True)
 def confirm_password_reset(request: HttpRequest, body: PasswordResetConfirmation) -> dict[str, str]:
     """Set a new password with a token from the e-mail; every session ends."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from inspect import signature
+from itertools import islice
 from typing import Any
 
 from django.http import HttpRequest
@@ -10,7 +11,7 @@ from ninja.renderers import BaseRenderer
 from pydantic_core import from_json, to_json
 
 from core.decorators import before_view
-from core.errors import ApiError, InvalidJson, UnsupportedMediaType
+from core.errors import MAX_FIELDS, ApiError, InvalidJson, UnsupportedMediaType
 
 
 class StrictJsonParser(Parser):
@@ -46,7 +47,7 @@ def refuse_fields(view: Callable[..., Any]) -> Callable[..., Any]:
         if request.method != "GET" and request.body:
             body = StrictJsonParser().parse_body(request)
             if body != {}:
-                names = body if isinstance(body, dict) else ["body"]
+                names = islice(body, MAX_FIELDS) if isinstance(body, dict) else ["body"]
                 raise ApiError(
                     "This call takes no fields.",
                     fields={name: ["Extra inputs are not permitted"] for name in names},

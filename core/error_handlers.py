@@ -1,6 +1,8 @@
 """Turns the exceptions that views raise into error responses of the contract's shape."""
 
 import logging
+from collections.abc import Mapping
+from itertools import islice
 from typing import Any
 
 from django.core.exceptions import ValidationError as DjangoValidationError
@@ -9,7 +11,8 @@ from django.http import Http404, HttpRequest, HttpResponse
 from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, HttpError, ValidationError
 
-from core.errors import ApiError, NotAuthenticated, NotFound, Unavailable
+from core import ratelimit
+from core.errors import MAX_FIELDS, ApiError, NotAuthenticated, NotFound, Unavailable
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +36,7 @@ def handle_api_error(request: HttpRequest, error: ApiError) -> HttpResponse:
 
 def handle_ninja_error(request: HttpRequest, error: HttpError) -> HttpResponse:
     """Return the response to one of Ninja's errors, which also wrap what the parser raises."""
+    ratelimit.count_refused(request)
     return (error.__cause__ if isinstance(error.__cause__, ApiError) else ApiError()).response()
 
 
@@ -48,13 +52,21 @@ def handle_not_found(request: HttpRequest, error: Http404) -> HttpResponse:
 
 def handle_invalid_request(request: HttpRequest, error: ValidationError) -> HttpResponse:
     """Return the response to a body or a query that its schema refuses, naming each field."""
+    ratelimit.count_refused(request)
     fields: dict[str, list[str]] = {}
     for problem in error.errors:
         # loc is ("body", parameter, field, …) for a body and ("query", field) for a query.
         source, *path = map(str, problem["loc"])
         name = ".".join(path[1:] if source == "body" else path) or source
         fields.setdefault(name, []).append(describe(problem))
-    return ApiError("Some fields are not valid.", fields=fields).response()
+    return invalid(fields).response()
+
+
+def invalid(fields: Mapping[str, list[str]]) -> ApiError:
+    """Return the error about these fields, as many as a response may have."""
+    few = dict(islice(fields.items(), MAX_FIELDS))
+    name, problems = next(iter(few.items()))
+    return ApiError(f"{name}: {problems[0]}", fields=few)
 
 
 def describe(problem: dict[str, Any]) -> str:
@@ -69,7 +81,7 @@ def describe(problem: dict[str, Any]) -> str:
 
 def handle_invalid_model(request: HttpRequest, error: DjangoValidationError) -> HttpResponse:
     """Return the response to what a model's validation refuses."""
-    return ApiError("Some fields are not valid.", fields=error.message_dict).response()
+    return invalid(error.message_dict).response()
 
 
 def handle_database_error(request: HttpRequest, error: OperationalError) -> HttpResponse:

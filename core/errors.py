@@ -13,6 +13,8 @@ from django.http import JsonResponse
 
 Fields = Mapping[str, list[str]]
 
+MAX_FIELDS = 20  # in one response
+
 
 class ApiError(Exception):
     """An error response, status 400 or higher: one sentence for a person, a code for programs.

@@ -1,9 +1,12 @@
 """Base classes and field types of the request and response schemas."""
 
-from typing import Annotated
+from itertools import islice
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
+
+from core.errors import MAX_FIELDS
 
 
 def without_nul(text: str) -> str:
@@ -51,3 +54,12 @@ class Body(BaseModel):
     """A request body: exactly these fields, of exactly these types."""
 
     model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def drop_most_unknown_fields(cls, body: Any) -> Any:
+        """Keep a few of the unknown fields, since pydantic describes each one."""
+        if not isinstance(body, dict) or len(body) <= MAX_FIELDS:
+            return body
+        unknown = islice((name for name in body if name not in cls.model_fields), MAX_FIELDS)
+        return {name: body[name] for name in (*(body.keys() & cls.model_fields), *unknown)}

@@ -7,7 +7,7 @@ from ninja import NinjaAPI
 from ninja.openapi.schema import OpenAPISchema
 from ninja.operation import Operation
 
-from accounts.authentication import optional, session_only, session_or_token
+from accounts.authentication import anybody, optional, session_only, session_or_token
 from accounts.views import router as accounts_router
 from chat.views.messages import router as messages_router
 from chat.views.replies import router as replies_router
@@ -24,6 +24,7 @@ TOKEN: dict[str, list[str]] = {"token": []}
 WAYS_TO_AUTHENTICATE = {
     session_only: Way([SESSION], (NotAuthenticated, Forbidden)),
     session_or_token: Way([SESSION, TOKEN], (NotAuthenticated,)),
+    anybody: Way([], ()),
     optional: Way([SESSION, TOKEN, {}], (NotAuthenticated,)),
 }
 SECURITY_SCHEMES = {

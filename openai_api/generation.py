@@ -10,7 +10,6 @@ from typing import Any
 from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db import transaction
-from django.http import HttpRequest
 
 from accounts.models import User
 from chat import usage
@@ -25,7 +24,6 @@ from chat.prompt.marks import neutralize_markup
 from chat.prompt.window import TOKENS_OF_A_TEMPLATE
 from chat.replies.events import Cursor, Delta, End, Event, Failure, KeepAlive
 from chat.replies.live import KEEP_ALIVE_SECONDS, PIECE_SECONDS
-from core import ratelimit
 from core.database import in_background, in_database, writers
 from openai_api.errors import UnknownModel
 
@@ -142,7 +140,6 @@ class Generation:
 
 
 async def begin(
-    request: HttpRequest,
     user: User,
     model: str,
     messages: Sequence[ChatMessage],
@@ -151,10 +148,10 @@ async def begin(
 ) -> Generation:
     """Have a model answer a conversation of the client's own.
 
-    Raises `RateLimited`, `QuotaExceeded`, `UnknownModel`, `ModelError` and, where the conversation
+    Raises `QuotaExceeded`, `UnknownModel`, `ModelError` and, where the conversation
     does not fit the model's window, `PromptTooLong`.
     """
-    await in_database(admit, request, user)
+    await in_database(admit, user)
     await require_model(model)
     window = await client.window(model)
     safe = [
@@ -179,9 +176,8 @@ async def require_model(name: str) -> None:
         raise UnknownModel(error.fields["model"][0] if error.fields else None) from None
 
 
-def admit(request: HttpRequest, user: User) -> None:
-    """Count a call; raise `RateLimited` or `QuotaExceeded`."""
-    ratelimit.count(request, "chat")
+def admit(user: User) -> None:
+    """Raise `QuotaExceeded` where the user has used the tokens of this day."""
     with transaction.atomic():
         usage.check_quota(user)
 

@@ -5,8 +5,6 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import uuid4
 
-from django.http import HttpRequest
-
 from accounts.models import User
 from chat import statements, threads
 from chat.models import Message, MessageStatus, Sender, Thread
@@ -15,7 +13,6 @@ from chat.replies import actions
 from chat.replies.drafts import Draft
 from chat.replies.events import End, Failure, last_event
 from chat.replies.parameters import Parameters, thread_of
-from core import ratelimit
 from core.database import in_database
 from core.errors import ApiError, NotFound
 from openai_api import generation
@@ -45,20 +42,19 @@ def number_in(name: str, prefix: str) -> int:
 
 def find(user: User, reply_id: int) -> Message:
     """Return one of the user's replies; blocks on the database. Raises `NotFound`."""
-    rows = Message.objects.select_related("thread", "parent")
+    rows = Message.objects.visible().select_related("thread", "parent")
     reply = rows.filter(pk=reply_id, thread__user=user, sender=Sender.BOT).first()
     if reply is None:
         raise NotFound("There is no such response.")
     return reply
 
 
-async def begin(request: HttpRequest, user: User, body: ResponseBody) -> int:
+async def begin(user: User, body: ResponseBody) -> int:
     """Send an input to a thread, one that exists or a new one; return the reply's id.
 
-    Raises `RateLimited`, `NotFound`, `UnknownModel`, and what `actions.send` raises.
+    Raises `NotFound`, `UnknownModel`, and what `actions.send` raises.
     """
     text, parameters = question_of(body)
-    await in_database(ratelimit.count, request, "chat")
     thread, parent = await in_database(place_of, user, body)
     if body.model and not (thread and thread.model == body.model):
         await require_model(body.model)
@@ -122,7 +118,7 @@ def place_of(user: User, body: ResponseBody) -> tuple[Thread | None, int | str]:
     return None, "newest"
 
 
-async def begin_unstored(request: HttpRequest, user: User, body: ResponseBody) -> Generation:
+async def begin_unstored(user: User, body: ResponseBody) -> Generation:
     """Have the model answer an input of which nothing is stored."""
     if body.previous_response_id or body.conversation or body.background:
         problem = "This needs a stored response."
@@ -133,7 +129,7 @@ async def begin_unstored(request: HttpRequest, user: User, body: ResponseBody) -
     if body.instructions:
         messages.insert(0, ChatMessage(role="system", content=body.instructions))
     options = body.options() or {}
-    return await generation.begin(request, user, body.model, messages, options, body.format())
+    return await generation.begin(user, body.model, messages, options, body.format())
 
 
 def role_of(message: InputMessage) -> str:

@@ -49,7 +49,7 @@ class TextPart(Body):
 
 class ChatMessage(Body):
     role: Literal["system", "developer", "user", "assistant"]
-    content: Text | list[TextPart]
+    content: Text | Annotated[list[TextPart], Field(fail_fast=True)]
     name: Ignored = None
 
     @property
@@ -82,7 +82,7 @@ class ChatCompletionBody(Sampling):
     """The body of `POST /v1/chat/completions`."""
 
     model: Name
-    messages: Annotated[list[ChatMessage], Field(min_length=1)]
+    messages: Annotated[list[ChatMessage], Field(min_length=1, fail_fast=True)]
     stream_options: StreamOptions | None = None
     max_tokens: Tokens | None = None
     max_completion_tokens: Tokens | None = None
@@ -95,7 +95,7 @@ class ChatCompletionBody(Sampling):
     logprobs: Literal[False] | None = None
     frequency_penalty: Zero = None
     presence_penalty: Zero = None
-    modalities: list[Literal["text"]] | None = None
+    modalities: Annotated[list[Literal["text"]], Field(fail_fast=True)] | None = None
     functions: Nothing = None
 
     def options(self) -> dict[str, Any]:
@@ -131,7 +131,7 @@ class ContentPart(Body):
 class InputMessage(Body):
     type: Literal["message"] = "message"
     role: Literal["system", "developer", "user", "assistant"]
-    content: Text | list[ContentPart]
+    content: Text | Annotated[list[ContentPart], Field(fail_fast=True)]
     id: Ignored = None
     status: Ignored = None
     phase: Ignored = None
@@ -176,7 +176,10 @@ class ResponseBody(Sampling):
     """The body of `POST /v1/responses`."""
 
     model: Name | None = None  # where a thread has one
-    input: NotBlank | Annotated[list[InputMessage | ReasoningItem], Field(min_length=1)]
+    input: (
+        NotBlank
+        | Annotated[list[InputMessage | ReasoningItem], Field(min_length=1, fail_fast=True)]
+    )
     instructions: Annotated[Text, Field(max_length=20_000)] | None = None
     previous_response_id: Text | None = None
     conversation: Text | Conversation | None = None

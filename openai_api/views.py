@@ -56,6 +56,7 @@ async def read_model(request: UserRequest, name: str) -> Json:
 
 
 @router.post("/chat/completions")
+@rate_limit("chat")
 async def create_chat_completion(
     request: UserRequest, body: ChatCompletionBody
 ) -> HttpResponseBase | Json:
@@ -65,7 +66,7 @@ async def create_chat_completion(
         for message in body.messages
     ]
     begun = await generation.begin(
-        request, request.auth, body.model, messages, body.options(), body.format()
+        request.auth, body.model, messages, body.options(), body.format()
     )
     if body.stream:
         wants_usage = bool(body.stream_options and body.stream_options.include_usage)
@@ -76,16 +77,17 @@ async def create_chat_completion(
 
 
 @router.post("/responses")
+@rate_limit("chat")
 async def create_response(request: UserRequest, body: ResponseBody) -> HttpResponseBase | Json:
     """Have a model answer an input, as a reply of a thread unless `store` is false."""
     if body.store is False:
-        begun = await responses.begin_unstored(request, request.auth, body)
+        begun = await responses.begin_unstored(request.auth, body)
         response = responses.of_generation(body, time.time())
         if body.stream:
             return await stream(ResponseEvents(response), begun.events())
         text, end = await generation.collect(begun.events())
         return responses.ended(response, text, begun.thinking, end)
-    reply_id = await responses.begin(request, request.auth, body)
+    reply_id = await responses.begin(request.auth, body)
     if body.stream:
         return await stream_reply(request.auth, reply_id)
     failure: ApiError | None = None

@@ -20,6 +20,7 @@ from testing.answers import error_of
 from testing.audit import Audit
 from testing.people import PASSWORD, Caller, is_logged_in
 from testing.processes import Server
+from testing.waiting import wait_until
 
 
 def test_a_user_is_found_by_name_or_address(root: Browser, ann: Caller, bob: Caller) -> None:
@@ -125,7 +126,7 @@ def test_users_are_deleted_with_all_they_have(root: Browser, ann: Caller, bob: C
 
     assert (one.status_code, other.status_code) == (302, 302)
     assert User.objects.get() == root.user
-    assert not Thread.objects.exists()
+    wait_until(lambda: not Thread.all_objects.exists())
     assert LogEntry.objects.count() == 2
 
 

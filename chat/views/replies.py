@@ -32,9 +32,9 @@ from chat.replies.store import IdempotencyKeyReused, ReplyInProgress, find_repea
 from chat.usage import QuotaExceeded
 from core import ratelimit
 from core.database import in_database
-from core.errors import ApiError, NotFound, RateLimited
+from core.errors import ApiError, NotFound
 from core.locks import cache_lock
-from core.openapi import RATE_LIMIT_HEADERS, Header, describe
+from core.openapi import Header, describe
 from core.ratelimit import rate_limit
 
 router = Router(tags=["chat"])
@@ -48,7 +48,6 @@ REPEATED_SEND_SECONDS = 5.0  # in which a send is mostly stored; who comes later
 SEND_ERRORS = (
     ReplyInProgress,
     IdempotencyKeyReused,
-    RateLimited,
     QuotaExceeded,
     ModelUnavailable,
     ModelBusy,
@@ -63,12 +62,8 @@ IDEMPOTENCY_KEY = Header(
 
 
 @router.post("/response/{int:thread_id}/", response=schemas.WholeReply)
-@describe(
-    *SEND_ERRORS,
-    ReplyInterrupted,
-    request_headers=(IDEMPOTENCY_KEY,),
-    response_headers=RATE_LIMIT_HEADERS,
-)
+@describe(*SEND_ERRORS, ReplyInterrupted, request_headers=(IDEMPOTENCY_KEY,))
+@rate_limit("chat", repeatable=True)
 async def respond(request: UserRequest, thread_id: int, body: schemas.NewMessage) -> dict[str, Any]:
     """Send a message; answer with the whole reply."""
     return await whole(await ask(request, message_draft(request, thread_id, body)))
@@ -79,8 +74,9 @@ async def respond(request: UserRequest, thread_id: int, body: schemas.NewMessage
     *SEND_ERRORS,
     ReplyInterrupted,
     request_headers=(IDEMPOTENCY_KEY,),
-    response_headers=(*RATE_LIMIT_HEADERS, THREAD_ID),
+    response_headers=(THREAD_ID,),
 )
+@rate_limit("chat", repeatable=True)
 async def respond_in_new_thread(
     request: UserRequest, response: HttpResponse, body: schemas.FirstMessage
 ) -> dict[str, Any]:
@@ -94,9 +90,10 @@ async def respond_in_new_thread(
 @describe(
     *SEND_ERRORS,
     request_headers=(IDEMPOTENCY_KEY,),
-    response_headers=(*RATE_LIMIT_HEADERS, REPLY_ID),
+    response_headers=(REPLY_ID,),
     content=CONTENT,
 )
+@rate_limit("chat", repeatable=True)
 async def stream_response(
     request: UserRequest, thread_id: int, body: schemas.NewMessage
 ) -> HttpResponseBase:
@@ -109,9 +106,10 @@ async def stream_response(
 @describe(
     *SEND_ERRORS,
     request_headers=(IDEMPOTENCY_KEY,),
-    response_headers=(*RATE_LIMIT_HEADERS, REPLY_ID, THREAD_ID),
+    response_headers=(REPLY_ID, THREAD_ID),
     content=CONTENT,
 )
+@rate_limit("chat", repeatable=True)
 async def stream_response_in_new_thread(
     request: UserRequest, body: schemas.FirstMessage
 ) -> HttpResponseBase:
@@ -129,9 +127,10 @@ async def stream_response_in_new_thread(
     *SEND_ERRORS,
     NothingToRegenerate,
     request_headers=(IDEMPOTENCY_KEY,),
-    response_headers=(*RATE_LIMIT_HEADERS, REPLY_ID),
+    response_headers=(REPLY_ID,),
     content=CONTENT,
 )
+@rate_limit("chat", repeatable=True)
 async def regenerate_response(
     request: UserRequest, thread_id: int, body: schemas.Regeneration = LAST_MESSAGE
 ) -> HttpResponseBase:
@@ -275,7 +274,7 @@ def admit(request: UserRequest, draft: Draft | Regeneration) -> Thread | int:
     """
     if reply_id := find_repeated(draft):
         return reply_id
-    ratelimit.count(request, "chat")
+    ratelimit.count_pending(request)
     if isinstance(draft, Draft) and draft.settings is not None:
         return threads.new(draft.user, draft.settings)
     return statements.get_thread(draft.user, draft.thread_id)
