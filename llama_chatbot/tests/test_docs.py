@@ -1,88 +1,231 @@
-"""What the docs say of the project can be checked: links, paths, calls, and the version."""
+"""Every piece of code and every command in the docs for front ends and scripts works as it is."""
 
+import os
 import re
-import tomllib
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Page, expect
 
-from llama_chatbot.api import api
-from testing.processes import ROOT
+from accounts.models import User
+from chat.models import Thread
+from testing import javascript
+from testing.fixtures.browsers import Site
+from testing.people import Caller, create_user, token_of
+from testing.processes import StartServer, free_port
+from testing.replies import wait_for_status, wait_for_text
+from testing.scripted_ollama import Script, ScriptedOllama
+from testing.waiting import wait_until
 
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
-
-# A path in backticks, such as `chat/models.py`; those with a room of ours in front are checked.
-PATH = re.compile(r"`((?:[a-z_.]+/)+(?:[a-zA-Z_.-]+\.[a-z]+)?)`")
-ROOMS = {path.name for path in ROOT.iterdir() if path.is_dir() and not path.name.startswith(".")}
-
-LINK = re.compile(r"\[[^\]]*\]\((?!https?:)([^)\s]+)\)")
-
-
-def without_code(page: str) -> str:
-    """Return a page without its code blocks."""
-    return re.sub(r"^```.*?^```", "", page, flags=re.MULTILINE | re.DOTALL)
-
-
-def anchors(page: str) -> set[str]:
-    """Return the anchors of a page's headings, as GitHub makes them."""
-    headings = re.findall(r"^#+ (.*)", without_code(page), re.MULTILINE)
-    return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+FRONT_ENDS = javascript.ROOT / "docs" / "front-ends.md"
+SCRIPTS = javascript.ROOT / "docs" / "scripts.md"
+CLIENT = javascript.ROOT / "clients" / "javascript"
 
 
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
-def test_every_link_leads_somewhere(path: Path) -> None:
-    for link in LINK.findall(without_code(path.read_text())):
-        file, _, anchor = link.partition("#")
-        target = path.parent / file if file else path
-        assert target.exists(), link
-        if anchor:
-            assert anchor in anchors(target.read_text()), link
+@pytest.fixture
+def reader(server_environment: dict[str, str], database: None) -> None:
+    """Whoever reads the docs."""
+    create_user("ann")
 
 
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
-def test_every_path_of_the_project_exists(path: Path) -> None:
-    for name in PATH.findall(without_code(path.read_text())):
-        if name.partition("/")[0] in ROOMS:
-            assert (ROOT / name).exists(), name
+def ask(page: Page, message: str) -> None:
+    page.get_by_label("Message").fill(message)
+    page.get_by_role("button", name="Send").click()
 
 
-def calls_of_the_api() -> set[tuple[str, str]]:
-    """Return the method and path of each call, with `<>` for what varies."""
-    return {
-        (method.upper(), re.sub(r"\{[^}]*\}", "<>", path))
-        for path, operations in api.get_openapi_schema()["paths"].items()
-        for method in operations
-        if method != "head"
-    }
+def commands_of(text: str) -> list[str]:
+    """Return the commands in the console blocks of a document, each with its further lines."""
+    found = []
+    for block in re.findall(r"^```console\n(.*?)^```$", text, re.M | re.S):
+        for command in re.split(r"^\$ ", block, flags=re.M)[1:]:
+            first, *rest = command.splitlines()
+            end = re.search(r"<<(\w+)$", first)
+            lines = rest[: rest.index(end[1]) + 1] if end else []
+            found.append("\n".join([first, *lines]))
+    return found
 
 
-def documented_calls() -> Iterator[tuple[str, str]]:
-    """Yield the method and path of each call in the table of docs/api.md.
+@pytest.mark.parametrize("name", ["plain.html", "client.html"])
+def test_a_page_of_the_docs_chats_from_another_origin(
+    reader: None,
+    page: Page,
+    site: Site,
+    start_server: StartServer,
+    ollama: ScriptedOllama,
+    name: str,
+) -> None:
+    server = start_server(DEBUG="true", FRONTEND_ORIGINS=site.origin)
+    url = server.url.replace("127.0.0.1", "localhost")
+    (site.directory / name).write_text(javascript.snippets(FRONT_ENDS)[name])
+    shutil.copy(CLIENT / "client.js", site.directory)
 
-    Several methods of one path stand in a row: `GET`, `PATCH /chat/threads/<id>/`.
-    """
-    table = (ROOT / "docs" / "api.md").read_text().partition("## The calls")[2].partition("##")[0]
-    methods: list[str] = []
-    for cell in re.findall(r"^\| (`.*?`) \|", table, re.MULTILINE):
-        for code in re.findall("`([^`]+)`", cell):
-            method, _, path = code.partition(" ")
-            methods.append(method)
-            if path:
-                for method in methods:
-                    yield method, re.sub("<[^>]*>", "<>", path)
-                methods = []
+    page.goto(f"{site.origin}/{name}?server={url}")
+    wait_until(lambda: page.context.cookies(url), 10)
+    page.wait_for_load_state("networkidle")
+    ask(page, "Hello")
+    expect(page.locator("pre")).to_contain_text("You said: Hello")
+    ask(page, "Again")
+    expect(page.locator("pre")).to_contain_text("You said: Again")
+
+    assert Thread.objects.get().messages.count() == 4
 
 
-def test_the_table_of_calls_has_every_call_and_no_other() -> None:
-    documented = list(documented_calls())
+def test_the_client_of_the_docs_stops_and_survives_a_reload(
+    reader: None, page: Page, site: Site, start_server: StartServer, ollama: ScriptedOllama
+) -> None:
+    server = start_server(DEBUG="true", FRONTEND_ORIGINS=site.origin)
+    url = server.url.replace("127.0.0.1", "localhost")
+    (site.directory / "client.html").write_text(javascript.snippets(FRONT_ENDS)["client.html"])
+    shutil.copy(CLIENT / "client.js", site.directory)
+    ollama.script = Script(["one ", "two"], hold_after=1)
+    page.goto(f"{site.origin}/client.html?server={url}")
+    page.wait_for_load_state("networkidle")
+    ask(page, "Count")
+    expect(page.locator("pre")).to_have_text("one ")
 
-    assert len(set(documented)) == len(documented)
-    assert set(documented) == calls_of_the_api()
+    page.reload()
+    expect(page.locator("pre")).to_have_text("one ")
+    page.get_by_role("button", name="Stop").click()
+
+    wait_for_status(Thread.objects.get(), "stopped")
+    wait_for_text(Thread.objects.get(), "one ")
 
 
-def test_the_changelog_has_the_version_that_is_developed() -> None:
-    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-    released = re.findall(r"^## (\d+\.\d+\.\d+)\b", (ROOT / "CHANGELOG.md").read_text(), re.M)
+@contextmanager
+def vite(directory: Path, server: str) -> Iterator[str]:
+    """Serve a directory by Vite; the context is its origin."""
+    port = free_port()
+    program = str(javascript.NODE_MODULES / "vite" / "bin" / "vite.js")
+    command = ["node", program, "--port", str(port), "--strictPort", "--host", "127.0.0.1"]
+    environment = javascript.environment(SERVER=server)
+    with (directory / "vite.log").open("wb") as log:
+        process = subprocess.Popen(command, cwd=directory, env=environment, stdout=log, stderr=log)
+        try:
+            wait_until(lambda: "ready in" in (directory / "vite.log").read_text(), 30)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.terminate()
+            process.wait(10)
 
-    assert released[0] == version
+
+def test_a_page_behind_vites_proxy_chats_as_if_it_were_the_servers(
+    npm: None, reader: None, page: Page, start_server: StartServer, tmp_path: Path
+) -> None:
+    server = start_server(DEBUG="true")
+    code = javascript.snippets(FRONT_ENDS)
+    directory = tmp_path / "vite"
+    directory.mkdir()
+    (directory / "vite.config.js").write_text(code["vite.config.js"])
+    (directory / "package.json").write_text('{"type": "module"}')
+    (directory / "index.html").write_text(code["plain.html"])
+
+    with vite(directory, server.url) as origin:
+        page.goto(f"{origin}/")
+        wait_until(lambda: page.context.cookies(origin), 10)
+        ask(page, "Hello")
+        expect(page.locator("pre")).to_contain_text("You said: Hello")
+
+
+def test_the_trap_of_two_names_is_real_and_named(
+    reader: None, page: Page, site: Site, start_server: StartServer
+) -> None:
+    server = start_server(DEBUG="true", FRONTEND_ORIGINS=site.origin)
+    (site.directory / "index.html").write_text("<title>empty</title>")
+    page.goto(f"{site.origin}/")  # of localhost; the server is called 127.0.0.1
+
+    warning, status = page.evaluate(
+        """async (server) => {
+          const login = await fetch(server + "/auth/login/", {
+            method: "POST", credentials: "include",
+            headers: { "Content-Type": "application/json" },
+            body: JSON.stringify({ username: "ann", password: "corr3ct-horse-battery" }),
+          });
+          const status = await fetch(server + "/auth/status/", { credentials: "include" });
+          return [(await login.json()).warning, (await status.json()).authenticated];
+        }""",
+        server.url,
+    )
+
+    assert "two sites" in warning
+    assert status is False
+
+
+def test_the_example_of_the_javascript_client_runs(
+    npm: None, reader: None, start_server: StartServer, tmp_path: Path
+) -> None:
+    server = start_server()
+    package = tmp_path / "node_modules" / "llama-chatbot-client"
+    shutil.copytree(CLIENT, package)
+    code = javascript.snippets(CLIENT / "README.md")["example.js"]
+    token = "token: process.env.TOKEN"
+    code = code.replace("http://localhost:8000", server.url)
+    # Node keeps no cookies, so that a script has a token; the page's login is tried above.
+    code = re.sub(r'(server: "[^"]*")(.*)\nawait client.login.*', rf"\1, {token} }});", code)
+    (tmp_path / "example.mjs").write_text(code)
+    with Caller(server.url, User.objects.get()) as caller:
+        secret = token_of(caller)
+
+    wrote = javascript.run("node", tmp_path / "example.mjs", cwd=tmp_path, TOKEN=secret)
+
+    assert wrote.splitlines()[-1].endswith("complete You said: Why is the sky blue?")
+
+
+def test_the_commands_for_scripts_work(
+    ann: Caller, start_server: StartServer, tmp_path: Path
+) -> None:
+    server = start_server()
+    environment = javascript.environment(
+        SERVER=server.url,
+        TOKEN=token_of(ann),
+        LLM_USER_PATH=str(tmp_path),
+        LLM_LOAD_PLUGINS="",
+        HOME=str(tmp_path),
+    )
+    said = []
+    for command in commands_of(SCRIPTS.read_text()):
+        done = subprocess.run(
+            ["bash", "-euc", command],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+        said.append(done.stdout)
+
+    login, token, whole, streamed, httpie, _key, _file, llm = said
+    assert '"Login successful"' in login
+    assert '"token":"llama_' in token
+    for answer in (whole, streamed, httpie, llm):
+        assert "You said: Why is the sky blue?" in answer
+
+
+def test_the_script_with_openais_client_works(
+    ann: Caller, start_server: StartServer, tmp_path: Path
+) -> None:
+    server = start_server()
+    (tmp_path / "ask.py").write_text(javascript.snippets(SCRIPTS)["ask.py"])
+
+    done = subprocess.run(
+        [sys.executable, "ask.py"],
+        cwd=tmp_path,
+        env={**os.environ, "SERVER": server.url, "TOKEN": token_of(ann)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        "You said: Why is the sky blue?",
+        "You said: Why is the sky blue?",
+        "You said: And at night?",
+    ]

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from textwrap import dedent
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
@@ -80,5 +81,7 @@ def bundle(directory: Path, files: Mapping[str, str]) -> None:
 
 def snippets(document: Path) -> dict[str, str]:
     """Return the pieces of code in a document that name their file in their first line."""
-    blocks = re.findall(r"^```\w+\n((?://|#) (\S+)\n.*?)^```$", document.read_text(), re.M | re.S)
-    return {name: code for code, name in blocks}
+    # In a list they are indented.
+    block = r"^( *)```\w+\n( *(?://|#|<!--) (\S+)(?: -->)?\n.*?)^ *```$"
+    blocks = re.findall(block, document.read_text(), re.M | re.S)
+    return {name: dedent(code) for _, code, name in blocks}
