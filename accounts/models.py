@@ -16,7 +16,7 @@ from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator
 from django.db import DatabaseError, IntegrityError, models, transaction
 from django.db.models import F
-from django.db.models.functions import Lower
+from django.db.models.functions import Lower, Now
 from django.http import Http404
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
@@ -271,9 +271,9 @@ class Session(AbstractBaseSession):
 
     user = models.ForeignKey(User, models.CASCADE, null=True, db_index=False)
     # Identifies the session without revealing its key, and stays the same when the key changes. It
-    # has 52 bits, so that JavaScript represents it exactly.
-    public_id = models.BigIntegerField(db_index=True)
-    created_at = models.DateTimeField(default=timezone.now)
+    # has 52 bits, so that JavaScript represents it exactly. Release 1.0 stores none.
+    public_id = models.BigIntegerField(db_index=True, db_default=0)
+    created_at = models.DateTimeField(default=timezone.now, db_default=Now())
 
     class Meta(AbstractBaseSession.Meta):
         indexes = [

@@ -5,6 +5,7 @@ from hashlib import sha256
 
 import django.core.validators
 import django.db.models.deletion
+import django.db.models.functions.datetime
 import django.utils.timezone
 from django.conf import settings
 from django.db import migrations, models
@@ -31,13 +32,15 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name="session",
             name="created_at",
-            field=models.DateTimeField(default=django.utils.timezone.now),
+            field=models.DateTimeField(
+                db_default=django.db.models.functions.datetime.Now(),
+                default=django.utils.timezone.now,
+            ),
         ),
         migrations.AddField(
             model_name="session",
             name="public_id",
-            field=models.BigIntegerField(db_index=True, default=0),
-            preserve_default=False,
+            field=models.BigIntegerField(db_default=0, db_index=True),
         ),
         migrations.RunPython(identify_sessions, migrations.RunPython.noop),
         migrations.AddField(

@@ -22,6 +22,7 @@ from testing.fixtures.databases import default_database
 from testing.people import Caller, create_user
 from testing.persistent import Reader
 from testing.processes import Memcached, Server
+from testing.processes.nginx import PROGRAM, Nginx
 from testing.scripted_ollama import Script, ScriptedOllama
 
 TOKENS = 400
@@ -183,4 +184,28 @@ def test_every_reader_has_a_whole_reply_while_processes_are_killed(servers: list
     waits = waits_after(ended, readers)
     report(ended, readers, waits)
     assert waits
+    assert not [log for server in servers if "Traceback" in (log := server.log())]
+
+
+@pytest.mark.skipif(PROGRAM is None, reason="nginx is not installed")
+def test_nobody_is_refused_while_processes_are_replaced(
+    servers: list[Server], tmp_path: Path
+) -> None:
+    terminated: list[float] = []
+
+    def terminate(server: Server) -> None:
+        began = time.monotonic()
+        server.terminate(10)
+        terminated.append(time.monotonic() - began)
+
+    with Nginx(tmp_path, [server.port for server in servers]) as nginx:
+        readers = readers_of([nginx.url])
+        asyncio.run(read_while(servers, terminate, readers))
+
+    assert_whole(readers)
+    refusals = [status for reader in readers for status in reader.refusals]
+    print(f"\nrefusals {refusals}, gone after {[round(each, 2) for each in terminated]}")
+    assert 502 not in refusals
+    assert terminated
+    assert max(terminated) < 2
     assert not [log for server in servers if "Traceback" in (log := server.log())]
