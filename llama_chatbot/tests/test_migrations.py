@@ -1,6 +1,6 @@
 """The release before still works on the new schema: it runs there while a deployment goes on."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 from django.db.migrations import AddField, Migration, RemoveField, RenameField, RenameModel
@@ -21,7 +21,7 @@ def later_migrations() -> list[Migration]:
     ]
 
 
-def added_fields(operations: list[Operation]) -> Iterator[tuple[str, Field]]:  # type: ignore[type-arg]
+def added_fields(operations: Sequence[Operation]) -> Iterator[tuple[str, Field]]:  # type: ignore[type-arg]
     for operation in operations:
         if isinstance(operation, AddField):
             yield f"{operation.model_name}.{operation.name}", operation.field
