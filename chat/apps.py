@@ -9,8 +9,11 @@ class ChatConfig(AppConfig):
     name = "chat"
 
     def ready(self) -> None:
-        """Connect the signal."""
+        """Connect the signals."""
+        from django.db.models.signals import post_migrate
+
         from accounts.signals import access_ended
         from chat import receivers
 
         access_ended.connect(receivers.end_replies)
+        post_migrate.connect(receivers.install_search, sender=self)

@@ -163,6 +163,13 @@ class ThreadsPage(Page):
     archived: bool = False
 
 
+class SearchPage(Page):
+    """What is searched for: words, and "phrases" in quotation marks."""
+
+    q: Annotated[str, Field(max_length=1000)]
+    limit: Annotated[int, Field(ge=1, le=100)] = 20
+
+
 class MessagesPage(Page):
     """Without `leaf` the current branch is wanted."""
 
@@ -271,6 +278,26 @@ class MessageOut(Answer):
 
 class MessagesOut(Schema):
     messages: list[MessageOut]
+    next: str | None
+
+
+class SearchResult(Answer):
+    """A message that was found; a title has no `message_id` and no `sender`.
+
+    The highlights are the parts of the snippet that were searched for, from and to, in characters.
+    """
+
+    thread_id: int
+    title: str
+    message_id: int | None
+    sender: Literal["user", "bot"] | None
+    created_at: datetime.datetime
+    snippet: str
+    highlights: list[tuple[int, int]]
+
+
+class SearchResults(Schema):
+    results: list[SearchResult]
     next: str | None
 
 

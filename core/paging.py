@@ -15,8 +15,11 @@ from core.errors import ApiError
 Row = TypeVar("Row")
 
 
-def decode(cursor: str, owner: Model) -> list[Any]:
-    """Return the key of the row that a cursor of `owner`'s list names. Raises `ApiError` (400)."""
+def decode(cursor: str, owner: Model | str) -> list[Any]:
+    """Return the key of the row that a cursor of `owner`'s list names. Raises `ApiError` (400).
+
+    An owner of several lists has a name for each.
+    """
     try:
         key: list[Any] = signing.loads(cursor, salt=_salt(owner))
     except signing.BadSignature:
@@ -25,8 +28,16 @@ def decode(cursor: str, owner: Model) -> list[Any]:
     return key
 
 
+def encode(key: Sequence[str | int], owner: Model | str) -> str:
+    """Return the cursor that names a row of `owner`'s list by its key."""
+    return signing.dumps(key, salt=_salt(owner))
+
+
 def page(
-    rows: Iterable[Row], limit: int, owner: Model, key: Callable[[Row], Sequence[str | int]]
+    rows: Iterable[Row],
+    limit: int,
+    owner: Model | str,
+    key: Callable[[Row], Sequence[str | int]],
 ) -> tuple[Sequence[Row], str | None]:
     """Return the page, and the cursor of the next one or None.
 
@@ -35,8 +46,8 @@ def page(
     rows = list(rows)
     if len(rows) <= limit:
         return rows, None
-    return rows[:limit], signing.dumps(key(rows[limit - 1]), salt=_salt(owner))
+    return rows[:limit], encode(key(rows[limit - 1]), owner)
 
 
-def _salt(owner: Model) -> str:
-    return f"{owner._meta.label}-{owner.pk}"
+def _salt(owner: Model | str) -> str:
+    return owner if isinstance(owner, str) else f"{owner._meta.label}-{owner.pk}"

@@ -21,6 +21,13 @@ def column(statement: str, *parameters: Any) -> list[Any]:
         return [row[0] for row in cursor.fetchall()]
 
 
+def rows(statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
+    """Run one statement that reads, and return its rows."""
+    with connection.cursor() as cursor:
+        cursor.execute(statement, [to_database(parameter) for parameter in parameters])
+        return list(cursor.fetchall())
+
+
 def execute_many(statement: str, rows: Iterable[Sequence[Any]]) -> None:
     """Run one statement once for each row of parameters."""
     with connection.cursor() as cursor:

@@ -11,6 +11,7 @@ from accounts.authentication import anybody, optional, session_only, session_or_
 from accounts.views import router as accounts_router
 from chat.views.messages import router as messages_router
 from chat.views.replies import router as replies_router
+from chat.views.search import router as search_router
 from chat.views.threads import router as threads_router
 from chat.views.usage import router as usage_router
 from core import error_handlers
@@ -72,4 +73,5 @@ api.add_router("/auth/", accounts_router)
 api.add_router("/chat/", threads_router)
 api.add_router("/chat/", messages_router)
 api.add_router("/chat/", replies_router)
+api.add_router("/chat/", search_router)
 api.add_router("/health/", health_router)

@@ -1,11 +1,13 @@
-"""What is deleted in the background, in this order: threads before the users they belong to."""
+"""What is done in the background, in this order: threads are deleted before their users."""
 
 import accounts.cleanup
 import chat.cleanup
+import chat.search.index
 
 STEPS = (
     chat.cleanup.delete_expired_keys,
     chat.cleanup.delete_hidden_threads,
+    chat.search.index.index_some,
     accounts.cleanup.delete_expired_sessions,
     accounts.cleanup.delete_expired_tokens,
     accounts.cleanup.delete_hidden_users,

@@ -27,6 +27,7 @@ from chat.replies import store, workers
 from chat.replies.events import Cursor, Event, KeepAlive, last_event
 from chat.replies.lifecycle import NotOwner
 from chat.replies.store import Outcome, RowState, StartedReply
+from chat.search.index import indexer
 from core.database import heartbeats, in_background, writers
 from core.errors import Unavailable
 
@@ -225,6 +226,7 @@ class LiveReply:
                 self.last_event = last_event(reply, outcome.error)
             self._registry.remove(self)
             self._wake()
+            indexer.soon()
 
     def _outcome(self) -> Outcome:
         """Return how the call to the model has ended."""

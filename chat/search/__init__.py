@@ -1,0 +1,1 @@
+"""Search: what a text's words are, the index of them in the database, and finding by it."""
