@@ -32,6 +32,7 @@ NAMES = (
     "plain_calls",
     "long_conversations",
     "long_threads",
+    "search",
     "memory",
     "start",
 )

@@ -49,8 +49,9 @@ from django.db import connection, transaction  # noqa: E402
 
 from accounts.models import Token, User  # noqa: E402
 from chat.models import Thread  # noqa: E402
+from testing.fixtures.databases import default_database  # noqa: E402
 from testing.people import create_session, create_user  # noqa: E402
-from testing.processes import Memcached, Process, Server  # noqa: E402
+from testing.processes import Memcached, PostgreSQL, Process, Server  # noqa: E402
 from testing.waiting import wait_until  # noqa: E402
 
 OPEN_FILES = 10_240
@@ -114,21 +115,29 @@ def world(
     interval: float = 0.025,
     tokens: int = 200,
     applications: Sequence[str] = ("llama_chatbot.asgi:application",),
+    on_postgresql: bool = False,
 ) -> Iterator[World]:
     """Start a scripted model, a Memcached, and a server for each application, on one database.
 
-    The database is empty and new; the model waits `interval` seconds between its tokens. The
-    servers are uvicorn with its access log, as in docs/production.md, and one worker each.
+    The database is empty and new, SQLite's unless PostgreSQL is asked for; the model waits
+    `interval` seconds between its tokens. The servers are uvicorn with its access log, as in
+    docs/production.md, and one worker each.
     """
     allow_open_files()
     with ExitStack() as stack:
         model = stack.enter_context(ScriptedModel(interval, tokens))
         memcached = stack.enter_context(Memcached())
         database = Path(stack.enter_context(_directory_for_one())) / "db.sqlite3"
-        use_database(database)
+        if on_postgresql:
+            url = stack.enter_context(PostgreSQL()).url
+            stack.enter_context(default_database(url))
+            call_command("migrate", verbosity=0, interactive=False)
+        else:
+            url = f"sqlite:///{database}"
+            use_database(database)
         settings = {
             **ENVIRONMENT,
-            "DATABASE_URL": f"sqlite:///{database}",
+            "DATABASE_URL": url,
             "CACHE_LOCATION": memcached.location,
             "OLLAMA_HOST": model.url,
         }

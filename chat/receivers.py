@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from django.db import connections
 from django.db.models import Q
 
 from accounts.models import User
@@ -18,6 +17,6 @@ def end_replies(sender: type[User], user: User, **signal: Any) -> None:
     actions.stop(Q(thread__user=user))
 
 
-def install_search(using: str, **signal: Any) -> None:
+def install_search(**signal: Any) -> None:
     """Make the search index and its triggers where a migration has left them missing."""
-    database.install(connections[using])
+    database.install()

@@ -5,6 +5,7 @@ thread and a database connection until its response has ended, and rejects lifes
 """
 
 import asyncio
+import logging
 import os
 import signal
 import threading
@@ -41,12 +42,14 @@ from chat.replies.forms.form import StreamAborted  # noqa: E402
 from core.cleanup import Cleaner  # noqa: E402
 from core.database import bound_statements, in_background, writers  # noqa: E402
 from core.errors import ApiError  # noqa: E402
+from core.logs import PrivateQueries  # noqa: E402
 from llama_chatbot.cleanup import STEPS  # noqa: E402
 from llama_chatbot.connections import bound_connections  # noqa: E402
 from llama_chatbot.request_body import RequestBody  # noqa: E402
 
 bound_connections()
 bound_statements()
+logging.getLogger("uvicorn.access").addFilter(PrivateQueries())
 
 
 async def application(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:

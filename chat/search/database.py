@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from django.db import connection
-from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils import timezone
 
 from chat.search.query import Query
@@ -25,6 +24,7 @@ from core import sql
 # 30 bytes around each term of each user.
 TERM_LENGTH = {"sqlite": 8, "postgresql": 4}
 MAX_TERMS_OF_A_QUERY = 100
+MESSAGE_TERMS, TITLE_TERMS = "chat_messageterms", "chat_titleterms"
 
 
 class Candidate(NamedTuple):
@@ -34,28 +34,22 @@ class Candidate(NamedTuple):
     length: int | None
 
 
-def install(connection: BaseDatabaseWrapper) -> None:
+def install() -> None:
     """Make the index and what keeps it true; a new one gets all texts queued."""
     with connection.cursor() as cursor:
-        tables = connection.introspection.table_names(cursor)
-        if "chat_messageterms" not in tables:  # as before the migration that makes it
-            return
-        is_new = not _is_installed(connection)
+        if MESSAGE_TERMS not in connection.introspection.table_names(cursor):
+            return  # as before the migration that makes it
+        catalogue = {"sqlite": "sqlite_master WHERE name", "postgresql": "pg_class WHERE relname"}
+        cursor.execute(
+            f"SELECT 1 FROM {catalogue[connection.vendor]} = '{MESSAGE_TERMS}_index'"  # noqa: S608  # nosec B608
+        )
+        is_new = cursor.fetchone() is None
         script = Path(__file__).with_name(f"{connection.vendor}.sql").read_text()
         for statement in _split(script) if connection.vendor == "sqlite" else [script]:
             cursor.execute(statement)
     if is_new:
         queue_titles(0, 2**62)
         queue_messages(0, 2**62)
-
-
-def _is_installed(connection: BaseDatabaseWrapper) -> bool:
-    catalogue = {"sqlite": "sqlite_master WHERE name", "postgresql": "pg_class WHERE relname"}
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"SELECT 1 FROM {catalogue[connection.vendor]} = 'chat_messageterms_index'"  # noqa: S608  # nosec B608
-        )
-        return cursor.fetchone() is not None
 
 
 def _split(script: str) -> list[str]:
@@ -104,7 +98,7 @@ def message_candidates(user_id: int, query: Query, below: int, limit: int) -> li
         query,
         below,
         limit,
-        "chat_messageterms",
+        MESSAGE_TERMS,
         "message_id",
         "chat_message m ON m.id = newest.id LEFT JOIN chat_thread t ON t.id = m.thread_id",
         "m.content",
@@ -118,7 +112,7 @@ def title_candidates(user_id: int, query: Query, below: int, limit: int) -> list
         query,
         below,
         limit,
-        "chat_titleterms",
+        TITLE_TERMS,
         "thread_id",
         "chat_thread t ON t.id = newest.id",
         "t.title",

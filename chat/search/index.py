@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from django.db import Error as DatabaseError
-from django.db import IntegrityError, OperationalError, connection, models, transaction
+from django.db import IntegrityError, OperationalError, models, transaction
 from django.db.models import QuerySet
 
 from accounts.models import User
@@ -108,28 +108,23 @@ def _store(
 
 
 def rebuild() -> Iterator[tuple[int, int]]:
-    """Index all texts anew, while the server runs; yield how many ids are done, and of how many.
+    """Index all texts anew, while the server runs; yield how many are done, and of how many.
 
     What is found stays found. Where the process dies, the server does what it has queued.
     """
-    database.install(connection)
-    ranges = [
-        (queue, last)
-        for queue, newest in (
-            (database.queue_titles, Thread.all_objects.order_by("-pk")),
-            (database.queue_messages, Message.objects.order_by("-pk")),
-        )
-        for last in newest.values_list("pk", flat=True)[:1]
-    ]
-    done, total = 0, sum(last for _, last in ranges)
-    for queue, last in ranges:
-        for start in range(0, last, REBUILD_BATCH):
-            end = min(start + REBUILD_BATCH, last)
-            queue(start, end)
+    database.install()
+    messages, threads = Message.objects.order_by("pk"), Thread.all_objects.order_by("pk")
+    done, total = 0, messages.count() + threads.count()
+    for rows, queue in ((threads, database.queue_titles), (messages, database.queue_messages)):
+        newest, after = rows.values_list("pk", flat=True).last() or 0, 0
+        while after < newest:
+            ids = rows.filter(pk__gt=after).values_list("pk", flat=True)[:REBUILD_BATCH]
+            *_, until = ids
+            queue(after, until)
             while index_some():
                 pass
-            yield done + end, total
-        done += last
+            done, after = done + len(ids), until
+            yield done, max(done, total)
 
 
 class Indexer:

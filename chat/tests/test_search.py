@@ -452,10 +452,9 @@ def test_hits_beyond_a_window_follow_on_later_pages(
     for _ in range(12):
         Thread.objects.create(user=ann, model="tiny", title="llamas")
 
-    results = []
-    text, cursor = "llama ", ""
-    while cursor is not None:
-        page, cursor = search.find(ann, text, limit, cursor)
+    results, cursor = search.find(ann, "llama ", limit, "")
+    while cursor:
+        page, cursor = search.find(ann, "llama ", limit, cursor)
         results += page
 
     assert sorted(result.message_id or 0 for result in results) == found

@@ -54,6 +54,7 @@ RULES = {
     "POST /auth/tokens/": Rule(201, body={"name": "x", "days": 1}),
     "DELETE /auth/tokens/{int:token_id}/": Rule(404),
     "GET /auth/usage/": Rule(200),
+    "GET /chat/search/": Rule(400),  # test_search.py has what is found
     "POST /chat/threads/new/": Rule(201),
     "GET /chat/threads/": Rule(200),
     "DELETE /chat/threads/delete/": Rule(200),
