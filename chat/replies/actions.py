@@ -13,7 +13,7 @@ from chat.ollama.continuation import can_continue
 from chat.ollama.errors import CannotContinue
 from chat.prompt.estimate import estimate
 from chat.prompt.window import require_fit
-from chat.replies import lifecycle, live, store, titles
+from chat.replies import lifecycle, live, readers, store, titles
 from chat.replies.drafts import Draft, Regeneration
 from chat.replies.live import ServerShuttingDown
 from chat.replies.store import BranchMoved, ReplyInProgress, StartedReply
@@ -37,12 +37,44 @@ async def send(draft: Draft | Regeneration, thread: Thread) -> int:
     if isinstance(draft, Draft) and len(draft.text) > MOST_LETTERS_IN_A_TOKEN * window:
         # Before the transaction, which would hold up all others while a megabyte is sized.
         await in_database(lambda: require_fit(seen, estimate(draft.text), window))
+    try:
+        return await _start_shielded(draft, thread, window)
+    except ReplyInProgress:
+        if not await _stop_abandoned(thread):
+            raise
+    return await _start_shielded(draft, thread, window)
+
+
+async def _start_shielded(draft: Draft | Regeneration, thread: Thread, window: int) -> int:
     # A task of its own: when the client leaves at this moment, the reply that was stored must be
     # written all the same. And a context of its own, since the reply outlives the request's.
     context = contextvars.Context()
-    return await asyncio.shield(
-        asyncio.create_task(_start_and_write(draft, thread, window), context=context)
-    )
+    task = asyncio.create_task(_start_and_write(draft, thread, window), context=context)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        task.add_done_callback(_leave_unread)
+        raise
+
+
+def _leave_unread(task: "asyncio.Task[int]") -> None:
+    """Note of a reply that was just started that its reader has left before it began to read."""
+    if not task.cancelled() and not task.exception():
+        reply = live.registry.replies.get(task.result())
+        if reply and not reply.readers:
+            reply.note_nobody_reads()
+
+
+async def _stop_abandoned(thread: Thread) -> bool:
+    """Stop a thread's running reply if nobody reads it any more; return whether that is so.
+
+    A front end may stop a reply by no more than leaving it, and then send the next message.
+    """
+    reply_id = await in_database(readers.find_abandoned, thread.pk)
+    if reply_id is None:
+        return False
+    await stop_and_wait(Q(pk=reply_id))
+    return True
 
 
 async def _start_and_write(draft: Draft | Regeneration, thread: Thread, window: int) -> int:

@@ -6,13 +6,18 @@ import time
 from collections.abc import AsyncIterator
 
 from django.db import OperationalError
-from django.db.models.functions import Now
 
 from chat.models import Message, MessageStatus, Thread
 from chat.ollama.errors import ModelUnavailable
 from chat.replies import lifecycle, live
 from chat.replies.events import Cursor, End, Event, Failure, KeepAlive, last_event
-from chat.replies.live import FOLLOWED_SECONDS, KEEP_ALIVE_SECONDS, ServerShuttingDown
+from chat.replies.live import KEEP_ALIVE_SECONDS, ServerShuttingDown
+from chat.replies.readers import (
+    FOLLOWED_SECONDS,
+    has_reader_left,
+    note_reader,
+    note_reader_left,
+)
 from chat.replies.takeover import is_orphaned, rescue_one
 from core.database import followers, in_background, in_database
 from core.errors import NotFound
@@ -20,6 +25,8 @@ from core.errors import NotFound
 POLL_SECONDS = 0.5
 
 logger = logging.getLogger(__name__)
+
+_tasks: set[asyncio.Task[None]] = set()  # the event loop keeps weak references only
 
 
 async def follow(reply_id: int, offset: int = 0) -> AsyncIterator[Event]:
@@ -46,49 +53,58 @@ async def follow_stored(reply_id: int, cursor: Cursor) -> AsyncIterator[Event]:
     """
     reply: Message | None = None
     heard_at, noted_at = time.monotonic(), 0.0
-    while not live.registry.is_closed and reply_id not in live.registry.replies:
-        now = time.monotonic()
-        notes_reader = now - noted_at > FOLLOWED_SECONDS
-        noted_at = now if notes_reader else noted_at
-        before = reply
-        try:
-            reply = await in_background(followers, read, reply_id, note_reader=notes_reader)
-        except OperationalError:
-            if before is None:
-                raise
-            # Whoever has begun to read waits until the database is back.
-            logger.exception("Reply %s could not be read", reply_id)
-            await asyncio.sleep(POLL_SECONDS)
-            continue
-        if reply is None:
-            yield await last_event_without_row(reply_id, before)
-            return
-        if start := cursor.start(reply, reply.thinking):
-            yield start
-        while event := cursor.advance(reply.content, reply.thinking, reply.rewind_offset):
-            yield event
-            heard_at = now
-        if not lifecycle.has_unsaved_text(reply):
-            yield last_event(reply)
-            return
-        if reply.status == MessageStatus.GENERATING and is_orphaned(reply):
-            await rescue_one(reply)
-            if reply_id in live.registry.replies:
+    try:
+        while not live.registry.is_closed and reply_id not in live.registry.replies:
+            now = time.monotonic()
+            notes_reader = now - noted_at > FOLLOWED_SECONDS
+            noted_at = now if notes_reader else noted_at
+            before = reply
+            try:
+                reply = await in_background(followers, read, reply_id, notes_reader=notes_reader)
+            except OperationalError:
+                if before is None:
+                    raise
+                # Whoever has begun to read waits until the database is back.
+                logger.exception("Reply %s could not be read", reply_id)
+                await asyncio.sleep(POLL_SECONDS)
+                continue
+            if reply is None:
+                yield await last_event_without_row(reply_id, before)
                 return
-        if now - heard_at > KEEP_ALIVE_SECONDS:
-            yield KeepAlive()
-            heard_at = now
-        await asyncio.sleep(POLL_SECONDS)
+            if start := cursor.start(reply, reply.thinking):
+                yield start
+            while event := cursor.advance(reply.content, reply.thinking, reply.rewind_offset):
+                yield event
+                heard_at = now
+            if not lifecycle.has_unsaved_text(reply):
+                yield last_event(reply)
+                return
+            if reply.status == MessageStatus.GENERATING and is_orphaned(reply):
+                await rescue_one(reply)
+                if reply_id in live.registry.replies:
+                    return
+            if now - heard_at > KEEP_ALIVE_SECONDS:
+                yield KeepAlive()
+                heard_at = now
+            await asyncio.sleep(POLL_SECONDS)
+    finally:
+        if reply and reply.status == MessageStatus.GENERATING:
+            # Not waited for: this is the end of a request whose client may be gone.
+            task = asyncio.ensure_future(in_background(followers, note_reader_left, reply_id))
+            _tasks.add(task)
+            task.add_done_callback(_tasks.discard)
 
 
-def read(reply_id: int, *, note_reader: bool) -> Message | None:
+def read(reply_id: int, *, notes_reader: bool) -> Message | None:
     """Return a reply as it is stored; blocks on the database.
 
-    `note_reader` lets the process that writes it know that somebody reads along.
+    `notes_reader` lets the process that writes it know that somebody reads along; so it is where
+    another reader has just left.
     """
     reply = Message.objects.with_silence().filter(pk=reply_id).first()
-    if reply and note_reader and reply.status == MessageStatus.GENERATING:
-        Message.objects.filter(pk=reply_id).update(followed_at=Now())
+    is_running = reply is not None and reply.status == MessageStatus.GENERATING
+    if reply and is_running and (notes_reader or has_reader_left(reply)):
+        note_reader(reply_id)
     return reply
 
 

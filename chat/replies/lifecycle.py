@@ -141,6 +141,7 @@ def resume(reply: Message) -> bool:
             owner=this_process(),
             heartbeat_at=Now(),
             followed_at=None,
+            unread_since=None,
             error_code="",
             finish_reason="",
             takeovers=0,

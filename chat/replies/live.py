@@ -26,6 +26,7 @@ from chat.prompt.window import options_for
 from chat.replies import store, workers
 from chat.replies.events import Cursor, Event, KeepAlive, last_event
 from chat.replies.lifecycle import NotOwner
+from chat.replies.readers import FOLLOWED_FOR
 from chat.replies.store import Outcome, RowState, StartedReply
 from chat.search.index import indexer
 from core.database import heartbeats, in_background, writers
@@ -33,7 +34,6 @@ from core.errors import Unavailable
 
 CHECKPOINT_SECONDS = 0.75  # so that a Stop from elsewhere is seen within a second
 FIRST_READER_SECONDS = 5.0  # in which whoever sent the message will have begun to read
-FOLLOWED_SECONDS = 5.0  # how often a reader in another process says that it is there
 KEEP_ALIVE_SECONDS = 15.0
 PIECE_SECONDS = 1 / 15  # between two pieces of a reply: enough for text to seem to flow
 FAILURE_SECONDS = 10.0  # in which whoever sent the message asks why the reply failed
@@ -66,6 +66,8 @@ class LiveReply:
         self.began_at = time.monotonic()
         self.heard_at = self.began_at - PIECE_SECONDS  # the first piece does not wait
         self.left_at = self.began_at + FIRST_READER_SECONDS  # by the last reader
+        # As of the last checkpoint; another process may have found that nobody read it.
+        self.saved_unread_since = -1.0 if started.reply.unread_since else None
         self._registry = registry
         self._waiters: list[asyncio.Future[bool]] = []
         self._waking: asyncio.TimerHandle | None = None
@@ -85,6 +87,12 @@ class LiveReply:
         """What a checkpoint stores: id, text, thinking, and about how many tokens they are."""
         tokens = self.started.written_tokens + self.pieces
         return self.started.reply.pk, self.text, self.thinking, tokens
+
+    @property
+    def unread_since(self) -> float | None:
+        """When the last reader left, as `time.monotonic()`; None while one is there or may come."""
+        is_unread = not self.readers and self.left_at <= time.monotonic()
+        return self.left_at if is_unread else None
 
     def end(self, status: MessageStatus) -> None:
         """Cut the reply short, unless it has ended or was cut short before."""
@@ -117,9 +125,13 @@ class LiveReply:
                     yield KeepAlive()
         finally:
             self.readers -= 1
-            self.left_at = time.monotonic()
-            if not self.readers and settings.CHAT_ABANDONED_REPLY_SECONDS == 0:
-                self._registry.checkpoint_soon()
+            self.note_nobody_reads()
+
+    def note_nobody_reads(self) -> None:
+        """Note that a reader has left, or will not come."""
+        self.left_at = time.monotonic()
+        if not self.readers and settings.CHAT_ABANDONED_REPLY_SECONDS == 0:
+            self._registry.checkpoint_soon()
 
     def react(self, state: RowState | None) -> None:
         """Act on what the database says of this reply."""
@@ -144,7 +156,7 @@ class LiveReply:
             return False
         alone_for = time.monotonic() - self.left_at
         if followed_ago is not None:
-            alone_for = min(alone_for, followed_ago.total_seconds() - 2 * FOLLOWED_SECONDS)
+            alone_for = min(alone_for, (followed_ago - FOLLOWED_FOR).total_seconds())
         return alone_for > limit
 
     async def _has_news(self) -> bool:
@@ -329,8 +341,20 @@ class Registry:
                 for reply in self.replies.values()
                 if reply.length != reply.saved_length
             ]
+            unread_since = {
+                pk: reply.unread_since
+                for pk, reply in self.replies.items()
+                if reply.unread_since != reply.saved_unread_since
+            }
+            now = time.monotonic()
+            unread_for = {
+                pk: None if since is None else timedelta(seconds=now - since)
+                for pk, since in unread_since.items()
+            }
             try:
-                states = await in_background(heartbeats, store.save_checkpoint, ids, changed)
+                states = await in_background(
+                    heartbeats, store.save_checkpoint, ids, changed, unread_for
+                )
             except DatabaseError as error:
                 logger.error("A checkpoint could not be stored: %s", error)
                 continue
@@ -341,6 +365,9 @@ class Registry:
             for pk, text, thinking, _ in changed:
                 if pk in self.replies:
                     self.replies[pk].saved_length = len(text) + len(thinking)
+            for pk, since in unread_since.items():
+                if pk in self.replies:
+                    self.replies[pk].saved_unread_since = since
             for pk in ids:
                 if pk in self.replies:
                     self.replies[pk].react(states.get(pk))

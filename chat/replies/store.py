@@ -3,7 +3,7 @@
 All of it is sync, and each function is one transaction: none is open while the model writes.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -25,7 +25,7 @@ from chat.prompt import estimate, window
 from chat.prompt.path import NO_LIMIT, read_path
 from chat.prompt.turns import size_of
 from chat.prompt.window import Prompt
-from chat.replies import lifecycle
+from chat.replies import lifecycle, readers
 from chat.replies.drafts import Draft, Regeneration
 from chat.replies.owner import this_process
 from chat.replies.parameters import thread_of
@@ -350,16 +350,20 @@ def restore_thread(started: StartedReply) -> None:
 
 
 def save_checkpoint(
-    ids: Sequence[int], changed: Iterable[tuple[int, str, str, int]]
+    ids: Sequence[int],
+    changed: Iterable[tuple[int, str, str, int]],
+    unread_for: Mapping[int, timedelta | None],
 ) -> dict[int, RowState]:
     """Store that the replies of this process are still being written, and the text that is new.
 
     `changed` has the id, text, thinking and number of tokens of those of `ids` that have changed
-    since the last time. Return the state of each row; a reply that was deleted has none.
+    since the last time; `unread_for` is as for `readers.save_unread`. Return the state of each row;
+    a reply that was deleted has none.
     """
     with transaction.atomic():
         statements.save_heartbeats(ids, this_process())
         statements.save_texts(changed, this_process())
+        readers.save_unread(unread_for)
         states = Message.objects.filter(pk__in=ids).values_list(
             "pk", "status", "owner", "followed_at", "thread__user__is_active", Now()
         )

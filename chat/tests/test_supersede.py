@@ -1,0 +1,226 @@
+"""A send takes the place of a running reply that nobody reads any more."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+from django.db.models import Q
+
+from chat.models import Message, Thread
+from chat.replies import actions, store
+from chat.replies.drafts import Draft
+from chat.replies.live import Registry
+from chat.replies.store import StartedReply
+from chat.tests.in_process import until
+from testing.answers import refusal
+from testing.people import Caller
+from testing.processes import Memcached, Server
+from testing.replies import reply_of, wait_for_status
+from testing.scripted_ollama import Script, ScriptedOllama
+from testing.streams import following, path_of, sending
+
+TWO_SECONDS = 2.0  # in which a client's Stop, which only leaves, counts as one
+
+
+@pytest.fixture(scope="module")
+def other(
+    server_environment: dict[str, str],
+    memcached: Memcached,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Server]:
+    """Another process with the same database, as a worker is."""
+    settings = {"CACHE_LOCATION": memcached.location}
+    with Server(tmp_path_factory.mktemp("other"), server_environment | settings) as server:
+        yield server
+
+
+@pytest.fixture
+def there(other: Server, ann: Caller) -> Iterator[Caller]:
+    """Ann, by way of the other process."""
+    with Caller(other.url, ann.user) as there:
+        yield there
+
+
+@pytest.fixture(params=["here", "there"])
+def next_sender(request: pytest.FixtureRequest, ann: Caller, there: Caller) -> Caller:
+    """Ann by way of the process that writes the reply, and of another."""
+    return ann if request.param == "here" else there
+
+
+@pytest.fixture(autouse=True)
+def held(ollama: ScriptedOllama) -> None:
+    """Of the replies, the first is held after two words."""
+    ollama.scripts.append(Script(["one ", "two ", "three "], hold_after=2))
+
+
+def said(ollama: ScriptedOllama) -> list[str]:
+    """Return what the last prompt says, without the system prompt."""
+    return [message["content"] for message in ollama.chats[-1].messages[1:]]
+
+
+def test_two_seconds_after_its_reader_left_a_reply_makes_way(
+    ann: Caller, next_sender: Caller, ollama: ScriptedOllama
+) -> None:
+    thread = ann.thread()
+    with sending(ann, thread, "Count") as reading:
+        reading.until("two")
+    time.sleep(TWO_SECONDS)
+
+    answer = next_sender.say(thread, "And now?")
+
+    assert answer.text == "You said: And now?"
+    assert said(ollama) == ["Count", "one two ", "And now?"]
+    statuses = list(thread.messages.order_by("pk").values_list("content", "status"))
+    assert statuses[1] == ("one two ", "stopped")
+    ollama.wait_for_open(0)
+
+
+def test_before_that_it_does_not(ann: Caller, next_sender: Caller, ollama: ScriptedOllama) -> None:
+    thread = ann.thread()
+    with sending(ann, thread) as reading:
+        reading.until("two")
+    time.sleep(1)
+
+    assert refusal(next_sender.say(thread)) == (409, "reply_in_progress")
+    assert ollama.open == 1
+    ollama.release()
+    wait_for_status(thread, "complete")
+
+
+def test_a_reply_that_somebody_reads_does_not(
+    ann: Caller, next_sender: Caller, ollama: ScriptedOllama
+) -> None:
+    thread = ann.thread()
+    with sending(ann, thread) as reading:
+        reading.until("two")
+        time.sleep(TWO_SECONDS + 1)
+
+        assert refusal(next_sender.say(thread)) == (409, "reply_in_progress")
+        ollama.release()
+        reading.to_the_end()
+
+
+@pytest.mark.parametrize("path", ["/chat/response/{}/", "/chat/streaming-response/{}/"])
+@pytest.mark.parametrize("written", [0, 2], ids=["without a word yet", "with some words"])
+def test_a_send_that_is_aborted_has_left(
+    ann: Caller, next_sender: Caller, ollama: ScriptedOllama, path: str, written: int
+) -> None:
+    ollama.scripts.clear()
+    ollama.scripts.append(Script(["one ", "two ", "three "], hold_after=written))
+    thread = ann.thread()
+    with Caller(str(ann.base_url), ann.user) as tab, pytest.raises(httpx.ReadTimeout):
+        url, body = path.format(thread.pk), {"message": "Count"}
+        tab.post(url, json=body, timeout=httpx.Timeout(5, read=0.5)).read()
+    time.sleep(TWO_SECONDS)
+
+    assert next_sender.say(thread, "And now?").text == "You said: And now?"
+    assert said(ollama) == ["Count", *["one two "] * (written > 0), "And now?"]
+
+
+@pytest.mark.parametrize("call", ["regenerate", "edit"])
+def test_editing_and_regenerating_take_its_place_too(
+    ann: Caller, there: Caller, ollama: ScriptedOllama, call: str
+) -> None:
+    thread = ann.thread()
+    with sending(ann, thread, "Count") as reading:
+        reading.until("two")
+    time.sleep(TWO_SECONDS)
+
+    if call == "regenerate":
+        answer = there.post(f"/chat/threads/{thread.pk}/regenerate/")
+    else:
+        answer = there.post(path_of(thread), json={"message": "Count", "parent_id": None})
+
+    assert answer.text == "You said: Count"
+    assert said(ollama) == ["Count"]
+    assert Message.objects.get(content="one two ").status == "stopped"
+
+
+class TestReadersElsewhere:
+    """Readers in another process than the one that writes the reply."""
+
+    @pytest.fixture
+    def thread(self, ann: Caller, there: Caller) -> Iterator[Thread]:
+        """A thread whose reply somebody reads there, and nobody any more here."""
+        thread = ann.thread()
+        with sending(ann, thread) as reading:
+            reading.until("two")
+            following_there = following(there, thread)
+            staying = following_there.__enter__()
+            staying.until("two")
+        yield thread
+        following_there.__exit__(None, None, None)
+
+    def test_they_count(self, thread: Thread, next_sender: Caller, ollama: ScriptedOllama) -> None:
+        time.sleep(TWO_SECONDS + 1)
+
+        assert refusal(next_sender.say(thread)) == (409, "reply_in_progress")
+        assert ollama.open == 1
+
+    def test_where_one_of_two_leaves_the_other_counts(
+        self, thread: Thread, there: Caller, next_sender: Caller
+    ) -> None:
+        with Caller(str(there.base_url), there.user) as tab, following(tab, thread) as leaving:
+            leaving.until("two")
+        time.sleep(TWO_SECONDS + 1)
+
+        assert refusal(next_sender.say(thread)) == (409, "reply_in_progress")
+
+
+def test_two_seconds_after_a_reader_elsewhere_has_left_it_makes_way(
+    ann: Caller, there: Caller, next_sender: Caller
+) -> None:
+    thread = ann.thread()
+    with sending(ann, thread) as reading:
+        reading.until("two")
+        following_there = following(there, thread)
+        staying = following_there.__enter__()
+        staying.until("two")
+    time.sleep(1)
+    following_there.__exit__(None, None, None)
+    time.sleep(TWO_SECONDS)
+
+    assert next_sender.say(thread, "And now?").text == "You said: And now?"
+
+
+def test_a_reply_in_the_background_is_for_nobody_to_read(
+    ann: Caller, next_sender: Caller, ollama: ScriptedOllama
+) -> None:
+    thread = ann.thread()
+    with sending(ann, thread) as reading:
+        reading.until("two")
+        Message.objects.filter(pk=reply_of(thread).pk).update(in_background=True)
+    time.sleep(TWO_SECONDS)
+
+    assert refusal(next_sender.say(thread)) == (409, "reply_in_progress")
+    ollama.release()
+    wait_for_status(thread, "complete")
+
+
+async def test_who_leaves_while_the_reply_is_being_started_has_left(
+    draft: Draft, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started, is_starting, may_start = store.start, threading.Event(), threading.Event()
+
+    def start(*arguments: Any) -> StartedReply:
+        is_starting.set()
+        may_start.wait(5)
+        return started(*arguments)
+
+    monkeypatch.setattr(store, "start", start)
+    thread = await Thread.objects.aget(pk=draft.thread_id)
+    sending = asyncio.create_task(actions.send(draft, thread))
+    await until(is_starting.is_set)
+    sending.cancel()
+    may_start.set()
+    await until(lambda: registry.replies)
+
+    (reply,) = registry.replies.values()
+    await until(lambda: reply.unread_since)
+
+    assert time.monotonic() - (reply.unread_since or 0) < 1
+    await actions.stop_and_wait(Q(thread=draft.thread_id))
