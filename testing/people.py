@@ -63,10 +63,17 @@ class Caller(httpx.Client):
     The session's cookie is sent by hand: a client's own jar keeps Secure cookies from plain HTTP.
     """
 
-    def __init__(self, url: str, user: User | None = None, **session: Any) -> None:
+    def __init__(
+        self,
+        url: str,
+        user: User | None = None,
+        *,
+        tls: ssl.SSLContext = TLS,
+        **session: Any,
+    ) -> None:
         self.user = user
         headers = {"Cookie": f"sessionid={create_session(user, **session)}"} if user else {}
-        super().__init__(base_url=url, headers=headers, timeout=20, verify=TLS)
+        super().__init__(base_url=url, headers=headers, timeout=20, verify=tls)
 
     def thread(self, **fields: Any) -> Thread:
         """Create a thread of this caller's without the API."""

@@ -21,8 +21,7 @@ from accounts.models import User
 from testing.fixtures.databases import default_database
 from testing.people import Caller, create_user
 from testing.persistent import Reader
-from testing.processes import Memcached, Server
-from testing.processes.nginx import PROGRAM, Nginx
+from testing.processes import Memcached, Nginx, Server
 from testing.scripted_ollama import Script, ScriptedOllama
 
 TOKENS = 400
@@ -187,7 +186,7 @@ def test_every_reader_has_a_whole_reply_while_processes_are_killed(servers: list
     assert not [log for server in servers if "Traceback" in (log := server.log())]
 
 
-@pytest.mark.skipif(PROGRAM is None, reason="nginx is not installed")
+@pytest.mark.skipif(not Nginx.available(), reason="nginx is not installed")
 def test_nobody_is_refused_while_processes_are_replaced(
     servers: list[Server], tmp_path: Path
 ) -> None:
@@ -198,7 +197,7 @@ def test_nobody_is_refused_while_processes_are_replaced(
         server.terminate(10)
         terminated.append(time.monotonic() - began)
 
-    with Nginx(tmp_path, [server.port for server in servers]) as nginx:
+    with Nginx(tmp_path, [server.port for server in servers], has_tls=False) as nginx:
         readers = readers_of([nginx.url])
         asyncio.run(read_while(servers, terminate, readers))
 

@@ -1,47 +1,103 @@
-"""The nginx of `deploy/`, in front of servers of the tests."""
+"""nginx with the site of deploy/, as it stands in production."""
 
+import os
+import re
 import shutil
+import socket
+import ssl
 import subprocess
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
-from testing.processes.base import INHERITED, ROOT, Process
+from testing.processes.base import ROOT, Process, free_port
 from testing.waiting import wait_until
 
 PROGRAM = shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/bin:/opt/homebrew/bin")
+CERTIFICATES = "/etc/letsencrypt/live/api.example.com"
+
+MAIN = """
+daemon off;
+pid {directory}/nginx.pid;
+error_log {directory}/error.log;
+events {{}}
+http {{
+    access_log off;
+    client_body_temp_path {directory}/body;
+    proxy_temp_path {directory}/proxy;
+    fastcgi_temp_path {directory}/fastcgi;
+    uwsgi_temp_path {directory}/uwsgi;
+    scgi_temp_path {directory}/scgi;
+    include {directory}/site.conf;
+}}
+"""
 
 
 class Nginx(Process):
-    """nginx with the shipped site, over plain HTTP and with other ports."""
+    """The site of deploy/nginx.conf in front of servers on `ports`; only ports and paths differ.
 
-    def __init__(self, directory: Path, ports: Sequence[int]) -> None:
+    Without `has_tls` it serves plain HTTP.
+    """
+
+    def __init__(self, directory: Path, ports: Sequence[int], *, has_tls: bool = True) -> None:
         super().__init__()
+        self.has_tls = has_tls
+        self.http_port = free_port()
         self.directory = directory
         site = (ROOT / "deploy" / "nginx.conf").read_text()
-        upstream, https = site.partition("server {\n")[0], site.rpartition("server {\n")[2]
         for shipped, port in zip((8000, 8001), ports, strict=True):
-            assert f"127.0.0.1:{shipped} " in upstream
-            upstream = upstream.replace(f"127.0.0.1:{shipped} ", f"127.0.0.1:{port} ")
-        lines = [line for line in https.splitlines() if "ssl_certificate" not in line]
-        https = "\n".join(lines).replace("listen 443 ssl http2", f"listen 127.0.0.1:{self.port}")
-        folders = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-        temporary = "".join(f"{name}_temp_path {directory}/{name};\n" for name in folders)
-        (directory / "nginx.conf").write_text(
-            f"daemon off;\nworker_processes 1;\npid {directory}/nginx.pid;\n"
-            f"error_log {directory}/error.log;\nevents {{ worker_connections 1024; }}\n"
-            f"http {{\naccess_log off;\n{temporary}{upstream}server {{\n{https}\n}}\n"
-        )
+            assert f"127.0.0.1:{shipped} " in site
+            site = site.replace(f"127.0.0.1:{shipped} ", f"127.0.0.1:{port} ")
+        site = re.sub(r"listen \[::\].*;", "", site)
+        site = site.replace("listen 80;", f"listen 127.0.0.1:{self.http_port};")
+        site = site.replace("listen 443 ", f"listen 127.0.0.1:{self.port} ")
+        site = site.replace(CERTIFICATES, str(directory))
+        site = site.replace("/var/log/nginx", str(directory))
+        if not has_tls:
+            site = re.sub(r"ssl_certificate.*;", "", site.replace(" ssl http2;", ";"))
+        (directory / "site.conf").write_text(site)
+        (directory / "nginx.conf").write_text(MAIN.format(directory=directory))
+
+    @staticmethod
+    def available() -> bool:
+        """Whether this machine has what it needs."""
+        return bool(PROGRAM and shutil.which("openssl"))
 
     @property
     def url(self) -> str:
         """The base of every path, without a slash at its end."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'https' if self.has_tls else 'http'}://127.0.0.1:{self.port}"
+
+    def log(self) -> str:
+        """All requests that it has logged."""
+        return (self.directory / "llama-chatbot.log").read_text()
+
+    @property
+    def tls(self) -> ssl.SSLContext:
+        """What a client needs that trusts its certificate."""
+        return ssl.create_default_context(cafile=str(self.directory / "fullchain.pem"))
 
     def start(self) -> None:
-        """Start it and wait until it listens."""
+        """Start it with a certificate of its own, and wait until it answers."""
         assert PROGRAM, "nginx is not installed"
-        config = str(self.directory / "nginx.conf")
-        environment = {name: "/usr/sbin:/usr/bin:/bin" for name in INHERITED if name == "PATH"}
-        arguments = [PROGRAM, "-p", str(self.directory), "-c", config]
-        self._spawn([*arguments, "-e", "error.log"], environment, subprocess.DEVNULL)
-        wait_until((self.directory / "nginx.pid").exists, 10, "nginx does not start")
+        command = "openssl req -x509 -newkey rsa:2048 -nodes -keyout privkey.pem -out fullchain.pem"
+        subject = ["-subj", "/CN=nginx", "-addext", "subjectAltName=IP:127.0.0.1"]
+        subprocess.run(
+            [*command.split(), *subject],
+            cwd=self.directory,
+            check=True,
+            capture_output=True,
+        )
+        nginx = [PROGRAM, "-c", str(self.directory / "nginx.conf"), "-p", str(self.directory)]
+        with (self.directory / "output").open("wb") as output:
+            self._spawn(nginx, os.environ, output)
+        try:
+            wait_until(self._answers, 10, lambda: (self.directory / "output").read_text())
+        except BaseException:
+            self.kill()
+            raise
+
+    def _answers(self) -> bool:
+        with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
+            return True
+        return False
