@@ -74,7 +74,7 @@ def anybody(request: HttpRequest) -> AnonymousUser:
 
 
 def counted(request: HttpRequest, user: User | None) -> User | None:
-    """Count the call of a user, if it is one's, and return the user. Raises `RateLimited`."""
+    """Count the call of a user, if there is one, and return the user. Raises `RateLimited`."""
     if user:
         ratelimit.count_call(request, f"u:{user.pk}")
     return user

@@ -58,7 +58,7 @@ async def _start_shielded(draft: Draft | Regeneration, thread: Thread, window: i
 
 
 def _leave_unread(task: "asyncio.Task[int]") -> None:
-    """Note of a reply that was just started that its reader has left before it began to read."""
+    """Record that a reply that was just started has already lost its reader."""
     if not task.cancelled() and not task.exception():
         reply = live.registry.replies.get(task.result())
         if reply and not reply.readers:

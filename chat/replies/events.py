@@ -1,4 +1,4 @@
-"""What happens to a reply, as its readers get to know it, in this order."""
+"""The events that a reply's readers receive, in order."""
 
 from typing import NamedTuple
 
@@ -116,10 +116,10 @@ class Cursor:
     def advance(
         self, text: str, thinking: str, rewind_offset: int | None = None
     ) -> Rewind | Thinking | Delta | None:
-        """Return the next that the reader has to know, if there is anything: all of it by now.
+        """Return the next event for the reader, with all there is by now, or None.
 
         `rewind_offset` is how many characters no take-over has changed, None where there was none.
-        Whoever reads slowly gets bigger pieces.
+        Slow readers get larger pieces.
         """
         if not self._is_aligned:
             if rewind_offset is not None and self.offset > rewind_offset:

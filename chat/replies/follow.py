@@ -64,8 +64,8 @@ async def follow_stored(reply_id: int, cursor: Cursor) -> AsyncIterator[Event]:
             except OperationalError:
                 if before is None:
                     raise
-                # Whoever has begun to read waits until the database is back.
-                logger.exception("Reply %s could not be read", reply_id)
+                # A reader that has started waits until the database is back.
+                logger.error("Reply %s could not be read", reply_id)
                 await asyncio.sleep(POLL_SECONDS)
                 continue
             if reply is None:

@@ -20,7 +20,7 @@ owner. Each change is a compare-and-set, so of two at the same moment one wins, 
 ended stays as it ended. The owner still stores the last words of a reply that was stopped from
 elsewhere (see `has_unsaved_text`).
 
-All of it is sync, and no function opens a transaction: the callers' hold more than the status.
+All of it is sync, and no function opens a transaction: the callers' transactions cover more.
 """
 
 from collections.abc import Sequence
@@ -96,7 +96,7 @@ def hand_over(ids: Sequence[int]) -> None:
 def take_over(orphan: Message) -> bool:
     """Make this process the owner of a reply whose owner has died; return whether it is now.
 
-    What has thoughts only begins anew.
+    A reply with only thinking starts over.
     """
     taken = _unchanged(orphan).update(
         owner=this_process(),

@@ -253,7 +253,7 @@ class LiveReply:
         except ModelError as model_error:
             error = model_error
         except Exception:
-            # A mistake of ours must end the reply too, or its thread would generate for ever.
+            # A bug must end the reply too, or its thread would generate forever.
             logger.exception("Reply %s failed", self.started.reply.pk)
             error = ModelUnavailable()
         return Outcome(status, error, stats, self.first_token_ms, self.pieces)
@@ -359,7 +359,7 @@ class Registry:
                 logger.error("A checkpoint could not be stored: %s", error)
                 continue
             except Exception:
-                # A mistake of ours must not end the heartbeats, or all replies would seem orphaned.
+                # A bug must not end the heartbeats, or all replies would seem orphaned.
                 logger.exception("A checkpoint failed")
                 continue
             for pk, text, thinking, _ in changed:
@@ -422,4 +422,4 @@ class Registry:
 
 
 registry = Registry()
-"""This process's."""
+"""The registry of this process."""

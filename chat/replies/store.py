@@ -53,7 +53,7 @@ class BranchMoved(Exception):
 
 
 class ThreadBefore(NamedTuple):
-    """What a thread was before a message."""
+    """A thread's state before a message."""
 
     title: str
     updated_at: datetime

@@ -89,7 +89,7 @@ async def _rescue(orphan: Message) -> None:
 
 
 async def sweep_forever() -> None:
-    """Say that this process is there, and look for orphans, until cancelled."""
+    """Record that this process is alive, and look for orphans, until cancelled."""
     while True:
         try:
             await in_background(writers, workers.beat)
@@ -97,6 +97,6 @@ async def sweep_forever() -> None:
         except DatabaseError as error:
             logger.error("Orphaned replies could not be looked for: %s", error)
         except Exception:
-            # A mistake of ours must not end the sweep, or orphans would generate for ever.
+            # A bug must not end the sweep, or orphans would generate forever.
             logger.exception("The sweep for orphaned replies failed")
         await asyncio.sleep(SWEEP_SECONDS)

@@ -12,13 +12,13 @@ FORGOTTEN_AFTER = timedelta(hours=1)
 
 
 def beat() -> None:
-    """Say that this process is there, and forget those that are long gone."""
+    """Record that this process is alive, and forget those that are long gone."""
     Worker.objects.update_or_create(name=this_process(), defaults={"seen_at": Now()})
     Worker.objects.filter(seen_at__lt=Now() - FORGOTTEN_AFTER).delete()
 
 
 def leave() -> None:
-    """Say that this process ends."""
+    """Record that this process ends."""
     Worker.objects.filter(name=this_process()).delete()
 
 
