@@ -23,9 +23,9 @@ def fits(format: Format, text: str) -> bool:
 def validator(schema: dict[str, Any]) -> jsonschema_rs.Draft202012Validator:
     """Return what validates by a schema.
 
-    Raises `ValueError` and `ValidationError` if it is not a schema. Whoever sends a schema cannot make
-    the server call others, nor take long over a pattern: the engine that is chosen here matches
-    each in linear time.
+    Raises `ValueError` and `ValidationError` if it is not a schema. A schema cannot make the server
+    call others, nor take long over a pattern: the engine that is chosen here matches each in linear
+    time.
     """
     return jsonschema_rs.Draft202012Validator(
         schema, retriever=refuse, pattern_options=jsonschema_rs.RegexOptions()
