@@ -126,7 +126,7 @@ class Generation:
         try:
             stats = self._task.result()
         except ModelError as error:
-            return Failure(error)
+            return Failure(error, reply_kept=False)
         return End(
             MessageStatus.COMPLETE,
             stats.finish_reason,

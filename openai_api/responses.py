@@ -28,6 +28,7 @@ STATUSES = {
     MessageStatus.FAILED: "failed",
 }
 MAX_ID = 2**63
+OLLAMAS_TEMPERATURE, OLLAMAS_TOP_P = 0.8, 0.9  # unless the model brings others
 
 Json = dict[str, Any]
 
@@ -195,32 +196,40 @@ def blank(
         "created_at": int(created_at),
         "status": "in_progress",
         "background": False,
+        "completed_at": None,
         "conversation": None,
         "error": None,
+        "frequency_penalty": 0,
         "incomplete_details": None,
         "instructions": instructions,
         "max_output_tokens": options.get("num_predict"),
+        "max_tool_calls": None,
         "metadata": {},
         "model": model,
         "output": [],
         "parallel_tool_calls": False,
+        "presence_penalty": 0,
         "previous_response_id": None,
+        "prompt_cache_key": None,
         "reasoning": {"effort": None, "summary": None},
+        "safety_identifier": None,
         "service_tier": "default",
         "store": False,
-        "temperature": options.get("temperature"),
+        "temperature": options.get("temperature", OLLAMAS_TEMPERATURE),
         "text": {"format": kind},
         "tool_choice": "none",
         "tools": [],
-        "top_p": options.get("top_p"),
+        "top_logprobs": 0,
+        "top_p": options.get("top_p", OLLAMAS_TOP_P),
         "truncation": "auto",
         "usage": None,
+        "user": None,
     }
 
 
 def begun(response: Json) -> Json:
     """Return a response as it was when it began."""
-    nothing_yet = dict.fromkeys(("error", "incomplete_details", "usage"))
+    nothing_yet = dict.fromkeys(("completed_at", "error", "incomplete_details", "usage"))
     return {**response, **nothing_yet, "status": "in_progress", "output": []}
 
 
@@ -237,9 +246,12 @@ def ended(response: Json, text: str, thinking: str, event: End | Failure) -> Jso
         case End(finish_reason="length"):
             status, details = "incomplete", {"reason": "max_output_tokens"}
     part_status = "completed" if status == "completed" else "incomplete"
+    took = (event.usage or {}).get("duration_ms") if isinstance(event, End) else None
+    completed_at = None if took is None else response["created_at"] + took // 1000
     return {
         **response,
         "status": status,
+        "completed_at": completed_at if status == "completed" else None,
         "error": error,
         "incomplete_details": details,
         "output": output_of(response["id"], text, thinking, part_status),
@@ -311,7 +323,7 @@ def usage_of(event: End) -> Json | None:
         return None
     return {
         "input_tokens": prompt,
-        "input_tokens_details": {"cached_tokens": 0},
+        "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
         "output_tokens": completion,
         "output_tokens_details": {"reasoning_tokens": 0},
         "total_tokens": prompt + completion,

@@ -201,6 +201,17 @@ class ResponseBody(Sampling):
             return [InputMessage(role="user", content=self.input)]
         return [item for item in self.input if isinstance(item, InputMessage)]
 
+    @property
+    def is_stored(self) -> bool:
+        """Whether a thread keeps the response.
+
+        Without a word of it, one to a conversation that the client brings is not: a thread has only
+        what its model has said.
+        """
+        if self.store is not None or self.previous_response_id or self.conversation:
+            return self.store is not False
+        return bool(self.background) or all(m.role != "assistant" for m in self.messages)
+
     def options(self) -> dict[str, Any] | None:
         """Return Ollama's options, None where none are chosen."""
         options = {

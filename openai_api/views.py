@@ -79,8 +79,8 @@ async def create_chat_completion(
 @router.post("/responses")
 @rate_limit("chat")
 async def create_response(request: UserRequest, body: ResponseBody) -> HttpResponseBase | Json:
-    """Have a model answer an input, as a reply of a thread unless `store` is false."""
-    if body.store is False:
+    """Have a model answer an input, as a reply of a thread if it is to be stored."""
+    if not body.is_stored:
         begun = await responses.begin_unstored(request.auth, body)
         response = responses.of_generation(body, time.time())
         if body.stream:

@@ -1,6 +1,6 @@
 """The events that a reply's readers receive, in order."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from chat.models import Message, MessageStatus
 from core.errors import ApiError
@@ -72,9 +72,14 @@ class End(NamedTuple):
 
 
 class Failure(NamedTuple):
-    """The reply will not be completed."""
+    """The reply will not be completed; what was written of it is kept, if there is anything."""
 
     error: ApiError
+    reply_kept: bool
+
+    def body(self) -> dict[str, Any]:
+        """Return the JSON object that a client reads."""
+        return {**self.error.body(), "reply_kept": self.reply_kept}
 
 
 Event = Start | Thinking | Delta | Rewind | KeepAlive | End | Failure
@@ -88,7 +93,8 @@ def last_event(reply: Message, error: ApiError | None = None) -> End | Failure:
         error = ReplyFailed(reply.error_code)
     if error is None or reply.status in (MessageStatus.COMPLETE, MessageStatus.STOPPED):
         return End(reply.status, reply.finish_reason or None, reply.usage)
-    return Failure(error)
+    # A model that failed before its first word leaves the thread as it was.
+    return Failure(error, reply.status != MessageStatus.FAILED or bool(reply.content))
 
 
 class Cursor:

@@ -114,7 +114,7 @@ async def last_event_without_row(reply_id: int, before: Message | None) -> Event
         before.status = MessageStatus.STOPPED
         return last_event(before)
     # It failed before its first word; why, only the process that wrote it knows.
-    return live.registry.failures.get(reply_id) or Failure(ModelUnavailable())
+    return live.registry.failures.get(reply_id) or Failure(ModelUnavailable(), reply_kept=False)
 
 
 async def wait(reply_id: int) -> Message:

@@ -93,6 +93,7 @@ def test_after_a_failure_the_answer_before_it_does_not_come_again(
     ollama.script = Script(status=500, first_token_after=0.3)
     *_, failure = events_of(ann.say(thread, "second", headers=SSE).text)
     assert failure.type == "error"
+    assert failure.data["reply_kept"] is False
 
     answer = ann.get(path_of(thread), headers={**SSE, "Last-Event-ID": failure.id or ""})
 
@@ -119,7 +120,7 @@ def test_a_thread_without_replies_has_nothing_to_follow(ann: Caller) -> None:
 
 async def test_a_failure_that_left_no_row_names_its_reply_all_the_same() -> None:
     async def events() -> AsyncIterator[Event]:
-        yield Failure(ModelUnavailable())
+        yield Failure(ModelUnavailable(), reply_kept=False)
 
     (event,) = [event async for event in await ServerSentEvents(7).encode(events())]
 

@@ -46,6 +46,7 @@ def test_a_later_failure_keeps_what_was_written_and_never_looks_complete(
     events = events_of(ann.say(thread, headers=SSE).text)
     assert text_of(events) == text
     assert (events[-1].type, events[-1].data["code"]) == ("error", "model_unavailable")
+    assert events[-1].data["reply_kept"] is True
     assert "end" not in {event.type for event in events}
 
     last = ann.say(ann.thread(), headers=NDJSON).text.splitlines()[-1]

@@ -1,7 +1,8 @@
 /** Whatever the server refuses, or a reply fails with. */
 export class ChatError extends Error {
     /**
-     * @param {{error: string, code: string, fields?: Record<string, string[]>}} body
+     * @param {{error: string, code: string, fields?: Record<string, string[]>,
+     *   reply_kept?: boolean}} body
      * @param {number} [status] of the answer, 0 where it is an event of a stream
      * @param {number | null} [retryAfter] seconds
      */
@@ -9,9 +10,11 @@ export class ChatError extends Error {
         error: string;
         code: string;
         fields?: Record<string, string[]>;
+        reply_kept?: boolean;
     }, status?: number, retryAfter?: number | null);
     code: string;
     fields: Record<string, string[]>;
+    replyKept: boolean;
     status: number;
     retryAfter: number | null;
 }
@@ -233,4 +236,5 @@ export type ReplyEvent = {
     error: string;
     code: string;
     fields?: Record<string, string[]>;
+    reply_kept?: boolean;
 };

@@ -26,7 +26,8 @@
  *   | {type: "thinking" | "delta", text: string, offset: number}
  *   | {type: "rewind", offset: number}
  *   | {type: "end", status: Status, finish_reason: string | null, usage: Usage | null}
- *   | {type: "error", error: string, code: string, fields?: Record<string, string[]>}} ReplyEvent
+ *   | {type: "error", error: string, code: string, fields?: Record<string, string[]>,
+ *     reply_kept?: boolean}} ReplyEvent
  */
 
 const NDJSON = "application/x-ndjson";
@@ -36,7 +37,8 @@ const MOST_TRIES = 8; // without anything new in between
 /** Whatever the server refuses, or a reply fails with. */
 export class ChatError extends Error {
   /**
-   * @param {{error: string, code: string, fields?: Record<string, string[]>}} body
+   * @param {{error: string, code: string, fields?: Record<string, string[]>,
+   *   reply_kept?: boolean}} body
    * @param {number} [status] of the answer, 0 where it is an event of a stream
    * @param {number | null} [retryAfter] seconds
    */
@@ -45,6 +47,7 @@ export class ChatError extends Error {
     this.name = "ChatError";
     this.code = body.code;
     this.fields = body.fields ?? {};
+    this.replyKept = body.reply_kept ?? false; // what there was of a reply that failed
     this.status = status;
     this.retryAfter = retryAfter;
   }

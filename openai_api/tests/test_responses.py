@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from openai import APIError, BadRequestError, ConflictError, NotFoundError, OpenAI
 from openai.types.responses import Response, ResponseStreamEvent
+from pydantic import TypeAdapter
 
 from chat.models import Message, Thread
 from testing.people import Caller, token_of
@@ -291,6 +292,53 @@ def test_what_is_not_to_be_stored_is_not(openai: OpenAI, ollama: ScriptedOllama)
         openai.responses.retrieve(whole.id)
 
 
+def test_a_conversation_that_the_client_brings_is_answered_and_not_stored(
+    openai: OpenAI,
+) -> None:
+    answer = openai.responses.create(
+        model="llama3.2",
+        input=[
+            {"role": "user", "content": "Hi"},
+            {"role": "assistant", "content": "Hi!"},
+            {"role": "user", "content": "Hello"},
+        ],
+    )
+
+    assert answer.output_text == "You said: Hello"
+    assert answer.to_dict()["store"] is False
+    assert not Thread.objects.exists()
+
+
+REQUIRED = (  # by the specification at openresponses.org
+    "id object created_at completed_at status incomplete_details model previous_response_id"
+    " instructions output error tools tool_choice truncation parallel_tool_calls text top_p"
+    " presence_penalty frequency_penalty top_logprobs temperature reasoning user usage"
+    " max_output_tokens max_tool_calls store background service_tier metadata safety_identifier"
+    " prompt_cache_key"
+)
+EVENT: TypeAdapter[ResponseStreamEvent] = TypeAdapter(ResponseStreamEvent)
+
+
+def test_every_answer_and_event_is_as_specified(
+    openai: OpenAI, ann: Caller, ollama: ScriptedOllama
+) -> None:
+    ollama.script = Script(["one ", "two"], thinking=["Hm."])
+    token = {"Authorization": f"Bearer {openai.api_key}"}
+    body = {"model": "thinker", "input": "Count"}
+
+    whole = ann.post("/v1/responses", json=body, headers=token)
+    streamed = ann.post("/v1/responses", json={**body, "stream": True}, headers=token)
+
+    Response.model_validate_json(whole.content, strict=True)
+    assert not set(REQUIRED.split()) - whole.json().keys()
+    blocks = streamed.text.strip().split("\n\n")
+    for block in blocks:
+        name, data = block.split("\n")
+        event = EVENT.validate_json(data.removeprefix("data: "), strict=True)
+        assert event.type == name.removeprefix("event: ")
+    assert len(blocks) > 10
+
+
 def test_an_answer_can_be_held_to_a_json_schema(openai: OpenAI, ollama: ScriptedOllama) -> None:
     schema: dict[str, object] = {"type": "object", "required": ["colour"]}
     ollama.script = Script(['{"colour": "blue"}'])
@@ -342,7 +390,7 @@ def test_a_late_failure_leaves_a_failed_response_and_an_early_one_none(
     [
         ({"tools": [{"type": "web_search"}]}, "tools"),
         ({"reasoning": {"effort": "high"}}, "reasoning"),
-        ({"input": [{"role": "assistant", "content": "Hi"}]}, "input"),
+        ({"input": [{"role": "assistant", "content": "Hi"}], "store": True}, "input"),
         ({"input": [{"role": "system", "content": "Hi"}]}, "input"),
         ({"previous_response_id": "resp_1", "conversation": "conv_1"}, "conversation"),
         ({"store": False, "background": True}, "store"),

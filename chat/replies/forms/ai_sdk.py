@@ -86,7 +86,7 @@ class UiMessageStream(Form):
             return error
         is_interrupted = isinstance(event.error, ReplyInterrupted)
         status = MessageStatus.INTERRUPTED if is_interrupted else MessageStatus.FAILED
-        metadata = {"status": status, **event.error.body()}
+        metadata = {"status": status, **event.body()}
         told = chunk({"type": "message-metadata", "messageMetadata": metadata})
         return self._change_part("") + told + error
 

@@ -37,7 +37,7 @@ class Ndjson(Form):
 
     def failure(self, event: Failure) -> bytes:
         """Return a line of the type `error`."""
-        return self._line("error", event.error.body())
+        return self._line("error", event.body())
 
     def _line(self, kind: str, fields: dict[str, Any]) -> bytes:
         return f"{to_json({'type': kind, **fields})}\n".encode()

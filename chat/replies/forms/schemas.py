@@ -24,6 +24,12 @@ class PieceData(BaseModel):
     text: str
 
 
+class RewindData(BaseModel):
+    """The text beyond `offset` is void: another process goes on from there."""
+
+    offset: int
+
+
 class EndData(BaseModel):
     """The last event of a reply that is complete or was stopped."""
 
@@ -38,6 +44,7 @@ class ErrorData(BaseModel):
     error: str
     code: str
     fields: dict[str, list[str]] = {}
+    reply_kept: bool
 
 
 class StartLine(StartData):
@@ -54,6 +61,10 @@ class DeltaLine(PieceData):
     offset: int
 
 
+class RewindLine(RewindData):
+    type: Literal["rewind"]
+
+
 class EndLine(EndData):
     type: Literal["end"]
 
@@ -62,11 +73,12 @@ class ErrorLine(ErrorData):
     type: Literal["error"]
 
 
-EventData = StartData | PieceData | EndData | ErrorData
+EventData = StartData | PieceData | RewindData | EndData | ErrorData
 """The data of a server-sent event."""
 
 EventLine = Annotated[
-    StartLine | ThinkingLine | DeltaLine | EndLine | ErrorLine, Field(discriminator="type")
+    StartLine | ThinkingLine | DeltaLine | RewindLine | EndLine | ErrorLine,
+    Field(discriminator="type"),
 ]
 """A line of NDJSON."""
 

@@ -50,7 +50,7 @@ class ServerSentEvents(Form):
 
     def failure(self, event: Failure) -> bytes:
         """Return the event `error`."""
-        return self._event("error", event.error.body(), self._last_id)
+        return self._event("error", event.body(), self._last_id)
 
     @property
     def _last_id(self) -> str:
