@@ -2,7 +2,7 @@
 
     LLAMA_TOKEN=llama_1f0c… python examples/chat.py "Why is the sky blue?"
 
-Make a token with POST /auth/tokens/ (see README.md). Each run begins a thread.
+Create a token with POST /auth/tokens/ (see README.md). Each run starts a thread.
 """
 
 import json
@@ -13,11 +13,11 @@ from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
 SERVER = os.environ.get("LLAMA_SERVER", "http://127.0.0.1:8000")
-TOKEN = os.environ.get("LLAMA_TOKEN") or sys.exit("Set LLAMA_TOKEN to a token of yours.")
+TOKEN = os.environ.get("LLAMA_TOKEN") or sys.exit("Set LLAMA_TOKEN to one of your tokens.")
 
 
 def post(path: str, body: dict[str, object] | None = None) -> HTTPResponse:
-    """Call the server; end with its own words where it refuses."""
+    """Call the server; exit with its error message if it refuses."""
     headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
     data = json.dumps(body).encode() if body else b""
     try:
