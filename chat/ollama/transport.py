@@ -44,7 +44,7 @@ class Client(ollama.AsyncClient):
         """Return the prompt that Ollama makes of the body of a chat, without having it answered.
 
         None where Ollama does not know the field, as before the end of 2025: it has then answered.
-        Private part of ollama: as in `version`. Without it replies cannot be carried on.
+        Private part of ollama: as in `version`. Without it replies cannot be continued.
         """
         asked = {**body, "_debug_render_only": True, "stream": False}
         response = await self._client.post("/api/chat", json=asked)

@@ -90,7 +90,7 @@ async def _start_and_write(draft: Draft | Regeneration, thread: Thread, window: 
     return started.reply.pk
 
 
-async def carry_on(reply: Message) -> None:
+async def continue_reply(reply: Message) -> None:
     """Have a reply that was cut short go on from its last character.
 
     Raises `ModelError` where the model cannot be reached, `CannotContinue` where it cannot do that,
@@ -102,12 +102,14 @@ async def carry_on(reply: Message) -> None:
     if reply.content and (reply.format is not None or not await can_continue(reply.model)):
         raise CannotContinue
     window = await client.window(reply.model)
-    await asyncio.shield(asyncio.create_task(_resume(reply, window), context=contextvars.Context()))
+    await asyncio.shield(
+        asyncio.create_task(_continue(reply, window), context=contextvars.Context())
+    )
 
 
-async def _resume(reply: Message, window: int) -> None:
+async def _continue(reply: Message, window: int) -> None:
     try:
-        started = await in_background(writers, store.resume, reply, window)
+        started = await in_background(writers, store.continue_reply, reply, window)
     except IntegrityError:
         raise ReplyInProgress from None
     live.registry.write(started)

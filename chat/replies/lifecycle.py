@@ -12,7 +12,7 @@
 | generating | interrupted | any process: nobody can carry it on                    | `interrupt` |
 | generating | interrupted | its owner: the process ends, or the model cannot go on | `end`       |
 | generating | (no row)    | its owner: the model has failed before its first word  | `discard`   |
-| ended      | generating  | its user: it is to go on from its last character       | `resume`    |
+| ended      | generating  | its user: it is to go on from its last character       | `reopen`    |
 | generating | as before   | its owner: the model failed before it went on          | `end`       |
 
 The owner is the process that writes the reply: what it stores, it stores only as long as it is the
@@ -37,7 +37,7 @@ from chat.replies.owner import NOBODY, this_process
 LAST_WORDS_AFTER = timedelta(seconds=3)
 CLOCK_PRECISION = timedelta(milliseconds=1)  # of SQLite's, which compares times as text
 
-RESUMABLE = Q(
+CONTINUABLE = Q(
     status__in=[MessageStatus.STOPPED, MessageStatus.INTERRUPTED, MessageStatus.FAILED]
 ) | Q(status=MessageStatus.COMPLETE, finish_reason="length")
 
@@ -129,12 +129,12 @@ def discard(reply: Message) -> bool:
     return True
 
 
-def resume(reply: Message) -> bool:
+def reopen(reply: Message) -> bool:
     """Have this process go on with a reply that has ended, if nothing follows it; return whether.
 
     Raises `IntegrityError` where another reply of its thread is being written.
     """
-    ended = Message.objects.filter(RESUMABLE, pk=reply.pk, children=None)
+    ended = Message.objects.filter(CONTINUABLE, pk=reply.pk, children=None)
     return bool(
         ended.update(
             status=MessageStatus.GENERATING,

@@ -55,7 +55,7 @@ class LiveReply:
 
     def __init__(self, started: StartedReply, registry: "Registry") -> None:
         self.started = started
-        self.text = started.reply.content  # of one that is carried on
+        self.text = started.reply.content  # of one that is continued
         self.thinking = started.reply.thinking
         self.saved_length = self.length  # as of the last checkpoint
         self.pieces = 0  # written by this process

@@ -74,7 +74,7 @@ class StartedReply:
     thread: Thread
     before: ThreadBefore
     prompt: Prompt
-    written_tokens: int = 0  # of the text that is there already, where it is carried on
+    written_tokens: int = 0  # of the text that is there already, where it is continued
     ended_before: Message | None = None  # the row of one that had ended, and is to go on
 
     @property
@@ -223,10 +223,10 @@ def take_over(orphan: Message, model_window: int) -> StartedReply | None:
             reply.context_tokens or 0,
             reply.completion_tokens or 0,
         )
-    return carried_on(reply, model_window)
+    return prepare_continuation(reply, model_window)
 
 
-def resume(reply: Message, model_window: int) -> StartedReply:
+def continue_reply(reply: Message, model_window: int) -> StartedReply:
     """Have this process go on with a reply that has ended, from its last character.
 
     `model_window` is as for `window.plan`. Raises `CannotContinue` where the reply is complete or
@@ -237,18 +237,18 @@ def resume(reply: Message, model_window: int) -> StartedReply:
         usage.check_quota(reply.thread.user)
         if not statements.record_activity(reply.thread, "", timezone.now(), only_if_unmoved=False):
             raise Http404
-        if not lifecycle.resume(reply):
+        if not lifecycle.reopen(reply):
             raise CannotContinue(
                 "Only a reply that was cut short, and that nothing follows, goes on."
             )
         statements.set_current_message(reply.thread, reply)
     row = Message.objects.select_related("thread", "parent").get(pk=reply.pk)
-    started = carried_on(row, model_window)
+    started = prepare_continuation(row, model_window)
     started.ended_before = reply
     return started
 
 
-def carried_on(reply: Message, model_window: int) -> StartedReply:
+def prepare_continuation(reply: Message, model_window: int) -> StartedReply:
     """Return what is needed to go on with a reply of this process from its last character."""
     thread, question = thread_of(reply), cast(Message, reply.parent)  # it goes with its question
     path: Sequence[Message] = []
@@ -280,7 +280,7 @@ def save_outcome(started: StartedReply, text: str, thinking: str, outcome: Outco
     if reply.format is not None and outcome.status == MessageStatus.COMPLETE:
         reply.format_valid = formats.fits(reply.format, text)
     if stats := outcome.stats:
-        # The prompt of a reply that was carried on had the text so far at its end.
+        # The prompt of a reply that was continued had the text so far at its end.
         reply.prompt_tokens = max(0, stats.prompt_tokens - started.written_tokens)
         reply.completion_tokens = stats.completion_tokens + started.written_tokens
         reply.duration_ms = stats.duration_ms

@@ -72,7 +72,7 @@ CALLS: dict[str, Callable[[Message, str], object]] = {
     "take_over": lambda reply, after: lifecycle.take_over(reply),
     "interrupt": lambda reply, after: lifecycle.interrupt(reply),
     "discard": lambda reply, after: lifecycle.discard(reply),
-    "resume": lambda reply, after: lifecycle.resume(reply),
+    "reopen": lambda reply, after: lifecycle.reopen(reply),
 }
 
 
@@ -188,19 +188,19 @@ def test_a_reply_that_is_handed_over_is_nobodys(each_database: None) -> None:
 
 
 @pytest.mark.parametrize("status", ["generating", "complete"])
-def test_a_reply_that_is_whole_or_running_is_not_resumed(each_database: None, status: str) -> None:
+def test_a_reply_that_is_whole_or_running_is_not_reopened(each_database: None, status: str) -> None:
     reply = make_reply(status, ELSEWHERE, finish_reason="stop")
 
-    assert not lifecycle.resume(reply)
+    assert not lifecycle.reopen(reply)
 
     assert stored() == status
 
 
-def test_a_reply_that_has_been_answered_is_not_resumed(each_database: None) -> None:
+def test_a_reply_that_has_been_answered_is_not_reopened(each_database: None) -> None:
     reply = make_reply("stopped", ELSEWHERE)
     reply.thread.messages.create(sender=Sender.USER, parent=reply, content="And?")
 
-    assert not lifecycle.resume(reply)
+    assert not lifecycle.reopen(reply)
 
 
 # --- Nothing else -------------------------------------------------------------------------------

@@ -43,7 +43,7 @@ async def templates(
     await transport.close()
 
 
-async def carry_on(model: str, written: str) -> tuple[str, Stats]:
+async def go_on(model: str, written: str) -> tuple[str, Stats]:
     pieces: list[str] = []
 
     def add(text: str, thinking: str) -> None:
@@ -57,13 +57,13 @@ async def carry_on(model: str, written: str) -> tuple[str, Stats]:
 @pytest.mark.parametrize("template", TEMPLATES)
 @pytest.mark.parametrize("length", range(1, len(TEXT)))
 async def test_a_reply_is_carried_on_from_any_character(template: Template, length: int) -> None:
-    rest, _ = await carry_on(template, TEXT[:length])
+    rest, _ = await go_on(template, TEXT[:length])
 
     assert TEXT[:length] + rest == TEXT
 
 
 async def test_a_reply_is_carried_on_with_its_prompt_and_options(ollama: ScriptedOllama) -> None:
-    _, stats = await carry_on("thinker", "one two ")
+    _, stats = await go_on("thinker", "one two ")
 
     [chat] = ollama.chats
     assert (chat.messages, chat.continues) == (MESSAGES, "one two ")
@@ -76,7 +76,7 @@ async def test_a_reply_is_carried_on_with_its_prompt_and_options(ollama: Scripte
 async def test_rendering_loads_a_model_for_no_other_options(ollama: ScriptedOllama) -> None:
     await client.chat("chatml", MESSAGES, OPTIONS, lambda text, thinking: None)
     assert await can_continue("chatml")
-    await carry_on("chatml", "one ")
+    await go_on("chatml", "one ")
 
     assert len(ollama.loading.log) == 1
 
@@ -118,13 +118,13 @@ async def test_an_ollama_that_cannot_render_is_noticed_and_not_asked_again(
     assert asked.options["num_predict"] == 1
 
     if can:
-        assert await carry_on(template, "one two ") == (
+        assert await go_on(template, "one two ") == (
             "thr\u0065\u0301e \U0001f999\U0001f999 five",
             ANY,
         )
     else:
         with pytest.raises(CannotContinue):
-            await carry_on(template, "one two ")
+            await go_on(template, "one two ")
     assert sum(chat.options["num_predict"] == 1 for chat in ollama.chats) == 1
 
 
@@ -147,7 +147,7 @@ async def test_a_repeated_beginning_is_taken_off(
 
     monkeypatch.setattr(continuation, "leaves_reply_open", open_template)
 
-    rest, _ = await carry_on("native", "one two ")
+    rest, _ = await go_on("native", "one two ")
 
     assert "one two " + rest == TEXT
 
@@ -211,7 +211,7 @@ async def test_a_reply_that_has_filled_the_window_cannot_grow(ollama: ScriptedOl
 
 async def test_a_missing_model_and_a_dead_ollama_are_what_they_are(ollama: ScriptedOllama) -> None:
     with pytest.raises(ModelMissing):
-        await carry_on("absent", "one ")
+        await go_on("absent", "one ")
     ollama.stop()
     with pytest.raises(ModelUnavailable):
-        await carry_on("chatml", "one ")
+        await go_on("chatml", "one ")

@@ -189,7 +189,7 @@ async def continue_response(
 ) -> HttpResponseBase:
     """Have a reply that was cut short go on; answer with what is new, as it is written."""
     reply = await in_database(find_reply, request.auth, thread_id, body.message_id)
-    await actions.carry_on(reply)
+    await actions.continue_reply(reply)
     return await forms.respond(request, reply.pk, follow(reply.pk, len(reply.content)))
 
 

@@ -33,7 +33,7 @@ def render(client: official.Client, model: str, **more: Any) -> str:
     return str(answer["_debug_info"]["rendered_template"])
 
 
-def carry_on(client: official.Client, model: str, prompt: str) -> str:
+def go_on(client: official.Client, model: str, prompt: str) -> str:
     return client.generate(model, prompt, raw=True).response or ""
 
 
@@ -78,7 +78,7 @@ def test_a_raw_prompt_is_carried_on_from_its_last_character(
     ollama: ScriptedOllama, client: official.Client, written: str
 ) -> None:
     for model in ("chatml", "llama3", "native"):
-        assert written + carry_on(client, model, render(client, model) + written) == (
+        assert written + go_on(client, model, render(client, model) + written) == (
             "one two three four"
         )
     assert ollama.chats[-1].continues == written
@@ -88,15 +88,15 @@ def test_a_raw_prompt_is_carried_on_from_its_last_character(
 def test_a_reply_of_harmony_is_carried_on_in_its_channel(client: official.Client) -> None:
     prompt = f"{render(client, 'harmony')}<|channel|>final<|message|>one "
 
-    assert carry_on(client, "harmony", prompt) == "two three four"
-    assert carry_on(client, "harmony", f"{render(client, 'harmony')}one ") == "one two three four"
+    assert go_on(client, "harmony", prompt) == "two three four"
+    assert go_on(client, "harmony", f"{render(client, 'harmony')}one ") == "one two three four"
 
 
 def test_a_reply_is_carried_on_only_outside_of_thoughts(client: official.Client) -> None:
     prompt = render(client, "always-thinks")
 
-    assert carry_on(client, "always-thinks", f"{prompt}\n</think>\n\none ") == "two three four"
-    assert carry_on(client, "always-thinks", f"{prompt}one ") == "one two three four"
+    assert go_on(client, "always-thinks", f"{prompt}\n</think>\n\none ") == "two three four"
+    assert go_on(client, "always-thinks", f"{prompt}one ") == "one two three four"
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_a_carried_on_answer_passes_a_hold_that_it_had_reached(
 ) -> None:
     ollama.script = Script(COUNT.tokens, hold_after=2)
 
-    assert carry_on(client, "chatml", f"{CHATML}one two ") == "three four"
+    assert go_on(client, "chatml", f"{CHATML}one two ") == "three four"
 
 
 def test_the_cache_holds_what_was_written(client: official.Client) -> None:
