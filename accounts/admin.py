@@ -1,6 +1,7 @@
 """The operator's view of users, with their sessions and tokens."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import Any, ClassVar, cast
 
 from django.contrib import admin, messages
@@ -11,19 +12,21 @@ from django.contrib.auth.models import Group
 from django.contrib.auth.views import PasswordChangeView
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
-from django.urls import reverse_lazy
-from django.utils.html import format_html_join
+from django.urls import URLPattern, path, reverse_lazy
+from django.utils.html import format_html, format_html_join
 
 from accounts import passwords, sessions
 from accounts.forms import DeactivationForm, LoginForm, OwnPasswordChangeForm, SetPasswordForm
-from accounts.models import Session, Token, User
+from accounts.hashing import form_hashes_password
+from accounts.models import Session, Token, User, UserDeleted
 from core import audit
-from core.admin import DeletionSummaryAdmin, ReadOnlyAdmin, RestrictedLookupsAdmin
+from core.admin import BaseAdmin, DeletionSummaryAdmin, ReadOnlyAdmin
 from core.errors import ApiError
 
+MAX_SESSIONS_SHOWN = 20
 PRIVILEGE_FIELDS = ("is_staff", "is_superuser", "groups", "user_permissions")
 
 admin.site.login_form = LoginForm
@@ -73,7 +76,7 @@ class TokenInline(admin.TabularInline):  # type: ignore[type-arg]
 
 
 @admin.register(User)
-class UserAdmin(RestrictedLookupsAdmin, DeletionSummaryAdmin, DjangoUserAdmin):  # type: ignore[type-arg]
+class UserAdmin(BaseAdmin, DeletionSummaryAdmin, DjangoUserAdmin):  # type: ignore[type-arg]
     """Users: who they are, where they are logged in, what they own and what they may do."""
 
     list_display: tuple[str, ...] = (
@@ -115,9 +118,27 @@ class UserAdmin(RestrictedLookupsAdmin, DeletionSummaryAdmin, DjangoUserAdmin): 
 
     @admin.display(description="sessions", empty_value="none")
     def session_list(self, user: User) -> str:
-        """Return a line for each place where the user is logged in."""
+        """Return a line for each of the places where the user has logged in last."""
         line = "since {created_at}, last seen {last_seen_at}, from {ip_address} with {user_agent}"
-        return format_html_join("\n", f"<p>{line}</p>", sessions.list_active(user, current=None))
+        active = sessions.list_active(user)
+        shown = [sessions.describe(session) for session in active[:MAX_SESSIONS_SHOWN]]
+        lines = format_html_join("\n", f"<p>{line}</p>", shown)
+        others = active.count() - len(shown)
+        return format_html("{}<p>and {} others</p>", lines, others) if others > 0 else lines
+
+    def get_urls(self) -> list[URLPattern]:
+        """Have the forms that set a password handled in the threads for passwords."""
+        forms: dict[str, Callable[..., HttpResponse]] = {
+            "add/": self.add_view,
+            "<id>/password/": self.user_change_password,
+        }
+        return [
+            *(
+                path(route, form_hashes_password(self.admin_site.admin_view(view)))
+                for route, view in forms.items()
+            ),
+            *super().get_urls(),
+        ]
 
     # --- Permissions ------------------------------------------------------------------------------
 
@@ -165,7 +186,10 @@ class UserAdmin(RestrictedLookupsAdmin, DeletionSummaryAdmin, DjangoUserAdmin): 
         """Set a user's password; superusers only."""
         if not request.user.is_superuser:
             raise PermissionDenied
-        return super().user_change_password(request, id, form_url)
+        try:
+            return super().user_change_password(request, id, form_url)
+        except UserDeleted:  # at this moment
+            raise Http404 from None
 
     def rows_deleted_with(self, objs: Sequence[User]) -> Iterable[QuerySet[Any]]:
         """Return the users' tokens, sessions and log entries."""
@@ -207,11 +231,14 @@ class UserAdmin(RestrictedLookupsAdmin, DeletionSummaryAdmin, DjangoUserAdmin): 
             return TemplateResponse(request, "admin/accounts/user/deactivate.html", context)
         operator, selected = cast(User, request.user), list(users)
         allowed = [user for user in selected if operator.can_deactivate(user)]
+        done = 0
         for user in allowed:
-            user.deactivate(form.cleaned_data["reason"])
-            self.log_change(request, user, f"Deactivated: {form.cleaned_data['reason']}")
+            with suppress(Http404):  # for a user who has been deleted at this moment
+                user.deactivate(form.cleaned_data["reason"])
+                self.log_change(request, user, f"Deactivated: {form.cleaned_data['reason']}")
+                done += 1
         exception = "You cannot deactivate yourself or a superuser."
-        self.report_result(request, len(allowed), len(selected), exception)
+        self.report_result(request, done, len(selected), exception)
         return None
 
     @admin.action(description="Reactivate", permissions=["change"])
@@ -241,6 +268,11 @@ class LogEntryAdmin(ReadOnlyAdmin):
     allowed_lookups = ("action_flag__exact",)
     search_fields = ("user__username", "object_repr")
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[LogEntry]:
+        """Return the entries of the operators that there are."""
+        entries: QuerySet[LogEntry] = super().get_queryset(request)
+        return entries.filter(user__deleted_at=None)
+
     def has_delete_permission(self, request: HttpRequest, obj: LogEntry | None = None) -> bool:
         """Deny: entries are deleted only with the operator's account."""
         return False
@@ -250,7 +282,7 @@ admin.site.unregister(Group)
 
 
 @admin.register(Group)
-class GroupAdmin(RestrictedLookupsAdmin, DjangoGroupAdmin):
+class GroupAdmin(BaseAdmin, DjangoGroupAdmin):
     """Groups grant privileges, so only superusers manage them."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:

@@ -9,7 +9,8 @@ from django.db import DatabaseError
 from django.http import HttpRequest
 
 from accounts import sessions
-from accounts.models import Token, User
+from accounts.models import Session, Token, User
+from accounts.streams import Credential
 from core import ratelimit
 from core.errors import ApiError, Forbidden, NotAuthenticated
 from core.logs import current_request
@@ -58,6 +59,7 @@ def session_or_token(request: HttpRequest) -> User | None:
         ratelimit.count(request, "login", f"token:{ratelimit.key_of_address(request)}")
         raise NotAuthenticated("The token is not valid: it may have expired or been revoked.")
     request.user = token.user
+    request.credential = Credential(Token, token.pk)  # type: ignore[attr-defined]
     token.mark_used()
     return counted(request, token.user)
 
@@ -90,6 +92,7 @@ def get_session_user(request: HttpRequest) -> User | None:
     """Return the user of the session cookie, and mark the session as used."""
     if not request.user.is_authenticated:
         return None
+    request.credential = Credential(Session, sessions.public_id(request))  # type: ignore[attr-defined]
     sessions.mark_seen(request)
     return request.user
 

@@ -93,6 +93,14 @@ class SessionOut(Schema):
 
 class SessionsOut(Schema):
     sessions: list[SessionOut]
+    next: str | None
+
+
+class SessionsPage(Schema):
+    """Which page of the sessions is wanted."""
+
+    limit: Annotated[int, Field(ge=1, le=200)] = 50
+    cursor: str = ""
 
 
 class TokenOut(Schema):

@@ -13,12 +13,14 @@ from django.conf import settings
 from django.contrib import auth
 from django.contrib.sessions.backends.base import CreateError
 from django.contrib.sessions.backends.db import SessionStore as DatabaseSessionStore
-from django.db import IntegrityError
+from django.db import IntegrityError, models
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
 from accounts import statements
 from accounts.models import Session, User
+from core import paging
 from core.addresses import client_address
 
 LAST_SEEN_PRECISION = timedelta(minutes=1)
@@ -34,7 +36,12 @@ class SessionStore(DatabaseSessionStore):
         self.user = statements.get_session_user(str(self.session_key))
         if self.user is None:
             return super().load()  # a session without a user, or none at all
-        return self.decode(self.user.session_data)  # type: ignore[attr-defined]
+        data = self.decode(self.user.session_data)  # type: ignore[attr-defined]
+        # One from before there were public ids must keep its own when it gets another key.
+        data.setdefault("public_id", derived_id(str(self.session_key)))
+        if not self.user.session_public_id:  # type: ignore[attr-defined]
+            self.modified = True
+        return data
 
     def _validate_session_key(self, key: str | None) -> bool:
         """Return whether this can be a key at all: PostgreSQL refuses to look for a NUL."""
@@ -71,6 +78,11 @@ def derived_id(session_key: str) -> int:
     return int(sha256(session_key.encode()).hexdigest()[:13], 16)
 
 
+def public_id(request: HttpRequest) -> int:
+    """Return the public id of a session that has a user."""
+    return int(request.session["public_id"])
+
+
 def initialize(request: HttpRequest, user: User, **signal: Any) -> None:
     """Describe a new session, of the API or the admin, and delete the user's expired ones."""
     if request.session.session_key == request.COOKIES.get(settings.SESSION_COOKIE_NAME):
@@ -97,23 +109,52 @@ def mark_seen(request: HttpRequest) -> None:
         request.session["last_seen_at"] = now.isoformat()
 
 
-def list_active(user: User, current: str | None) -> list[dict[str, Any]]:
-    """Return what a user may see of their active sessions, newest first.
+def list_active(user: User) -> QuerySet[Session]:
+    """Return a user's active sessions, newest first."""
+    active = user.session_set.filter(expire_date__gt=timezone.now())
+    return active.order_by("-created_at", "-public_id")
+
+
+def page(
+    user: User, limit: int, cursor: str, current: str | None
+) -> tuple[list[dict[str, Any]], str | None]:
+    """Return up to `limit` of a user's active sessions, newest first, and the next cursor.
 
     `current` is the key of the session that asks.
     """
-    public = ("created_at", "last_seen_at", "ip_address", "user_agent")
-    active = user.session_set.filter(expire_date__gt=timezone.now())
-    described = [
-        {
-            "id": session.public_id,
-            "current": session.session_key == current,
-            **{name: data.get(name) for name in public},
-        }
-        for session in active
-        for data in [session.get_decoded()]
-    ]
-    return sorted(described, key=lambda session: session["created_at"] or "", reverse=True)
+    name = f"sessions of {user.pk}"
+    sessions = list_active(user)
+    if cursor:
+        created_at, public_id = paging.decode(cursor, name)
+        began = datetime.fromisoformat(created_at)
+        sessions = sessions.filter(created_at__lte=began).exclude(
+            created_at=began, public_id__gte=public_id
+        )
+    rows, following = paging.page(
+        sessions[: limit + 1], limit, name, lambda row: (row.created_at.isoformat(), row.public_id)
+    )
+    described = [describe(row) | {"current": row.session_key == current} for row in rows]
+    return described, following
+
+
+def find(user: User, public_id: int) -> Session | None:
+    """Return the user's session with this public id."""
+    if public_id > models.BigIntegerField.MAX_BIGINT:
+        return None
+    without_id = (s for s in user.session_set.filter(public_id=0) if id_of(s) == public_id)
+    return user.session_set.filter(public_id=public_id).first() or next(without_id, None)
+
+
+def id_of(session: Session) -> int:
+    """Return the public id of a session, also of one that release 1.0 has stored."""
+    return session.public_id or derived_id(session.session_key)
+
+
+def describe(session: Session) -> dict[str, Any]:
+    """Return what a user may see of a session."""
+    data = session.get_decoded()
+    names = ("created_at", "last_seen_at", "ip_address", "user_agent")
+    return {"id": id_of(session), **{name: data.get(name) for name in names}}
 
 
 def mark_password_confirmed(request: HttpRequest) -> None:

@@ -6,7 +6,7 @@ from django.contrib import auth
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.http import HttpRequest
 from django.shortcuts import get_object_or_404
-from ninja import Router, Status
+from ninja import Query, Router, Status
 
 from accounts import passwords, sessions
 from accounts.authentication import (
@@ -16,6 +16,7 @@ from accounts.authentication import (
     session_only,
     unauthenticated_if_deleted,
 )
+from accounts.hashing import hashes_password
 from accounts.models import Token, User
 from accounts.schemas import (
     Credentials,
@@ -31,6 +32,7 @@ from accounts.schemas import (
     Registered,
     Registration,
     SessionsOut,
+    SessionsPage,
     TokenIssued,
     TokensOut,
 )
@@ -45,6 +47,7 @@ NO_CONFIRMATION = PasswordConfirmation()
 
 @router.post("/register/", auth=anybody, response={201: Registered})
 @rate_limit("register", needs_cache=True)
+@hashes_password
 def register(request: HttpRequest, body: Registration) -> Status[dict[str, str]]:
     """Create an account, without logging in."""
     user = User.objects.register(body.username, body.email, body.password)
@@ -54,6 +57,7 @@ def register(request: HttpRequest, body: Registration) -> Status[dict[str, str]]
 
 @router.post("/login/", auth=anybody, response=LoggedIn, exclude_none=True)
 @rate_limit("login", needs_cache=True)
+@hashes_password
 def login(request: HttpRequest, body: Credentials) -> dict[str, Any]:
     """Log in with a user name or an e-mail address, and the password."""
     user = passwords.authenticate(request, body.username, body.password)
@@ -82,6 +86,7 @@ def login_status(request: UserRequest) -> dict[str, Any]:
 
 @router.delete("/delete/", response=MessageAnswer)
 @rate_limit("write")
+@hashes_password
 def delete_account(
     request: UserRequest, body: PasswordConfirmation = NO_CONFIRMATION
 ) -> dict[str, str]:
@@ -110,6 +115,7 @@ def deactivate(request: UserRequest, username: Text) -> dict[str, str]:
 
 @router.post("/password/change/", response=MessageAnswer)
 @rate_limit("write")
+@hashes_password
 def change_password(request: UserRequest, body: PasswordChange) -> dict[str, str]:
     """Change the password; the user's other sessions end."""
     passwords.change(request, request.auth, body.old_password, body.new_password)
@@ -118,6 +124,7 @@ def change_password(request: UserRequest, body: PasswordChange) -> dict[str, str
 
 @router.post("/email/change/", response=MessageAnswer)
 @rate_limit("register", needs_cache=True)  # like registration, it shows which addresses are taken
+@hashes_password
 def change_email(request: UserRequest, body: EmailChange) -> dict[str, str]:
     """Change the e-mail address; the old one gets an e-mail about it."""
     passwords.confirm(request, request.auth, body.password)
@@ -136,6 +143,7 @@ def reset_password(request: HttpRequest, body: PasswordReset) -> dict[str, str]:
 
 @router.post("/password/reset/confirm/", auth=anybody, response=MessageAnswer)
 @rate_limit("login", needs_cache=True)
+@hashes_password
 def confirm_password_reset(request: HttpRequest, body: PasswordResetConfirmation) -> dict[str, str]:
     """Set a new password with a token from the e-mail; every session ends."""
     passwords.reset(body.uid, body.token, body.new_password)
@@ -144,9 +152,12 @@ def confirm_password_reset(request: HttpRequest, body: PasswordResetConfirmation
 
 @router.get("/sessions/", response=SessionsOut)
 @rate_limit("read")
-def list_sessions(request: UserRequest) -> dict[str, Any]:
-    """List where the user is logged in."""
-    return {"sessions": sessions.list_active(request.auth, current=request.session.session_key)}
+def list_sessions(request: UserRequest, page: Query[SessionsPage]) -> dict[str, Any]:
+    """List where the user is logged in, newest login first."""
+    found, cursor = sessions.page(
+        request.auth, page.limit, page.cursor, current=request.session.session_key
+    )
+    return {"sessions": found, "next": cursor}
 
 
 @router.delete("/sessions/", response=MessageAnswer)
@@ -161,7 +172,7 @@ def end_other_sessions(request: UserRequest) -> dict[str, str]:
 @rate_limit("write")
 def end_session(request: UserRequest, session_id: int) -> dict[str, str]:
     """Log out of one session."""
-    ended = next((s for s in request.auth.session_set.all() if s.public_id == session_id), None)
+    ended = sessions.find(request.auth, session_id)
     if ended is None:
         raise NotFound
     if ended.session_key == request.session.session_key:
@@ -173,6 +184,7 @@ def end_session(request: UserRequest, session_id: int) -> dict[str, str]:
 
 @router.post("/tokens/", response={201: TokenIssued})
 @rate_limit("write")
+@hashes_password
 def create_token(request: UserRequest, body: NewToken) -> Status[dict[str, Any]]:
     """Create a token for scripts; it is shown only this once."""
     passwords.confirm(request, request.auth, body.password)

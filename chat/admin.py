@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from django.contrib import admin
 from django.db.models import Count, F, OuterRef, QuerySet, Subquery
-from django.db.models.functions import Coalesce
+from django.db.models.functions import Coalesce, Left
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
@@ -19,7 +19,9 @@ from accounts.admin import UserAdmin as AccountsUserAdmin
 from accounts.models import User
 from chat import threads
 from chat.models import Message, MessageQuerySet, Thread, Usage
-from core.admin import DeletionSummaryAdmin, ReadOnlyAdmin
+from core.admin import DeletionSummaryAdmin, MonthFilter, ReadOnlyAdmin
+
+MAX_BEGINNING = 100  # characters of a message in the list
 
 admin.site.unregister(User)
 
@@ -81,24 +83,48 @@ class UserAdmin(AccountsUserAdmin):
         )
 
 
+class OfUsersAdmin(ReadOnlyAdmin):
+    """What belongs to users; searched by the exact name of one.
+
+    Not by the address, which is not shown and could be guessed letter by letter.
+    """
+
+    search_fields = ("user",)
+    search_help_text = "The name of a user."
+    user_field = "user"
+    sortable_by = ()  # no order but the one there is an index for
+
+    def search(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        """Return what belongs to the user of that name."""
+        if not search_term:
+            return queryset, False
+        user = User.objects.filter(username__lower=search_term.strip().lower()).first()
+        return queryset.filter(**{self.user_field: user}) if user else queryset.none(), False
+
+
+def of_visible_users(rows: QuerySet[Any]) -> QuerySet[Any]:
+    """Return the rows whose user is not being deleted; without a join, which all would take."""
+    return rows.exclude(user__in=User.all_objects.filter(deleted_at__isnull=False))
+
+
 @admin.register(Thread)
-class ThreadAdmin(ReadOnlyAdmin, DeletionSummaryAdmin):
+class ThreadAdmin(OfUsersAdmin, DeletionSummaryAdmin):
     """Threads, with their number of messages."""
 
     list_display = ("__str__", "user", "model", "number_of_messages", "created_at", "updated_at")
     list_select_related = ("user",)
     list_filter = ("model",)
     allowed_lookups = ("user__id__exact", "model", "model__isnull")
-    search_fields = ("user__username",)  # not the address, which could be guessed letter by letter
-    ordering = ("-updated_at", "-pk")
-    show_full_result_count = False
+    ordering = ("-pk",)
     fields = ("user", "model", "created_at", "updated_at", "number_of_messages")
     private_fields = ("title", "system_prompt", "options", "messages")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Thread]:
         """Return the threads, each with its number of messages."""
-        threads: QuerySet[Thread] = super().get_queryset(request)
-        return threads.filter(user__deleted_at=None).annotate(
+        threads: QuerySet[Thread] = of_visible_users(super().get_queryset(request))
+        return threads.defer("system_prompt", "options").annotate(
             number_of_messages=count_of(Message.objects.all(), "thread")
         )
 
@@ -132,16 +158,15 @@ class ThreadAdmin(ReadOnlyAdmin, DeletionSummaryAdmin):
 
 
 @admin.register(Message)
-class MessageAdmin(ReadOnlyAdmin):
+class MessageAdmin(OfUsersAdmin):
     """Messages; users with only the view permission for threads see none of this."""
 
     list_display = ("__str__", "thread", "user", "sender", "status", "created_at", "beginning")
     list_select_related = ("thread__user",)
     list_filter = ("sender", "status")
     allowed_lookups = ("thread__id__exact", "sender__exact", "status__exact")
-    search_fields = ("thread__user__username",)
+    user_field = "thread__user"
     ordering = ("pk",)
-    show_full_result_count = False
     fields = (
         "thread",
         "parent",
@@ -158,8 +183,10 @@ class MessageAdmin(ReadOnlyAdmin):
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Message]:
-        """Return the messages of the threads that there are."""
-        return cast(MessageQuerySet, super().get_queryset(request)).visible()
+        """Return the messages of the threads that there are, each with its `beginning`."""
+        messages = cast(MessageQuerySet, super().get_queryset(request)).visible()
+        beginning = Left("content", MAX_BEGINNING + 1)
+        return messages.defer("content", "thinking").annotate(beginning=beginning)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Deny: a message's children would be deleted too."""
@@ -171,32 +198,21 @@ class MessageAdmin(ReadOnlyAdmin):
         return message.thread.user.username
 
     @admin.display(description="text")
-    def beginning(self, message: Message) -> str:
+    def beginning(self, message: Any) -> str:
         """Return the first words."""
-        return Truncator(message.content).chars(100)
+        return Truncator(message.beginning).chars(MAX_BEGINNING)
 
 
 @admin.register(Usage)
-class UsageAdmin(ReadOnlyAdmin):
+class UsageAdmin(OfUsersAdmin):
     """How much each user has used each model each day."""
 
     list_display = ("date", "user", "model", "replies", "prompt_tokens", "completion_tokens")
     list_select_related = ("user",)
-    list_filter = ("model",)
-    allowed_lookups = (
-        "user__id__exact",
-        "model",
-        "model__isnull",
-        "date__year",
-        "date__month",
-        "date__day",
-    )
-    date_hierarchy = "date"
-    search_fields = ("user__username",)
+    list_filter = (MonthFilter, "model")
+    allowed_lookups = ("user__id__exact", "model", "model__isnull", "month")
     ordering = (F("date").desc(), "user", "model")
-    show_full_result_count = False
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Usage]:
         """Return the usage of the users that there are."""
-        usage: QuerySet[Usage] = super().get_queryset(request)
-        return usage.filter(user__deleted_at=None)
+        return of_visible_users(super().get_queryset(request))

@@ -123,8 +123,9 @@ class MessageQuerySet(models.QuerySet["Message"]):
         return self.filter(status=MessageStatus.GENERATING)
 
     def visible(self) -> "MessageQuerySet":
-        """Return the messages whose thread and user are not being deleted."""
-        return self.filter(thread__deleted_at=None, thread__user__deleted_at=None)
+        """Return the messages whose thread and user are there: not expired, nor being deleted."""
+        living = Q(thread__expires_at=None) | Q(thread__expires_at__gt=timezone.now())
+        return self.filter(living, thread__deleted_at=None, thread__user__deleted_at=None)
 
     def with_silence(self) -> "MessageQuerySet":
         """Return the messages with the time since their last heartbeat, as `silent_for`.

@@ -58,10 +58,16 @@ def delete(threads: QuerySet[Thread]) -> int:
     return number
 
 
+def delete_expired(limit: int) -> int:
+    """Delete some threads that have expired, and stop their running replies; return how many."""
+    expired = Thread.all_objects.filter(expires_at__lte=timezone.now(), deleted_at=None)
+    return _hide(list(expired.order_by("pk").values_list("pk", flat=True)[:limit]))
+
+
 def _hide(ids: Sequence[int]) -> int:
     with transaction.atomic():
         # Locked in the order of ids, as by all others; a send waits, and then finds no thread.
-        found = Thread.objects.filter(pk__in=ids)
+        found = Thread.all_objects.filter(pk__in=ids, deleted_at=None)
         list(found.select_for_update().order_by("pk").values_list("pk", flat=True))
         number = found.update(deleted_at=timezone.now())
         actions.stop(Q(thread__in=ids))

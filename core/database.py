@@ -27,7 +27,7 @@ heartbeats = ThreadPoolExecutor(1, thread_name_prefix="heartbeat")
 
 async def in_database(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     """Run a sync function that uses the database, in the current request's thread."""
-    result: R = await _run_in_thread(function, *args, **kwargs)
+    result: R = await _run_in_request_thread(function, *args, **kwargs)
     return result
 
 
@@ -35,7 +35,7 @@ async def in_background(
     threads: Executor, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs
 ) -> R:
     """Run a sync function that uses the database and belongs to no request."""
-    run = partial(_run, function, *args, **kwargs)
+    run = partial(with_fresh_connections, function, *args, **kwargs)
     return await asyncio.get_running_loop().run_in_executor(threads, run)
 
 
@@ -51,7 +51,8 @@ def bound_statements() -> None:
         options["options"] = " ".join([*settings_of_session, options.get("options", "")]).strip()
 
 
-def _run(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+def with_fresh_connections(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """Run a function in this thread, on connections that are not too old, and give them back."""
     close_old_connections()
     try:
         return function(*args, **kwargs)
@@ -59,4 +60,5 @@ def _run(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         close_old_connections()
 
 
-_run_in_thread: Any = sync_to_async(_run)  # made once: making one costs a fifth of a call
+# Made once: making one costs a fifth of a call.
+_run_in_request_thread: Any = sync_to_async(with_fresh_connections)

@@ -3,9 +3,11 @@
 import accounts.cleanup
 import chat.cleanup
 import chat.search.index
+import chat.threads
 
 STEPS = (
     chat.cleanup.delete_expired_keys,
+    chat.threads.delete_expired,
     chat.cleanup.delete_hidden_threads,
     chat.search.index.index_some,
     accounts.cleanup.delete_expired_sessions,

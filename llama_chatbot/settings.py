@@ -175,10 +175,11 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # --- Database -----------------------------------------------------------------------------------
 
-# A process's threads that use the database: see core/database.py.
+# A process's threads that use the database: see core/database.py and accounts/hashing.py.
 REQUEST_THREADS = 16
 WRITER_THREADS = 4
 FOLLOWER_THREADS = 2
+PASSWORD_THREADS = 2
 OTHER_THREADS = 6  # heartbeats, health checks, cleaning up, mail
 
 DATABASES: dict[str, Any] = {
@@ -213,7 +214,9 @@ elif DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
         # another's.
         "pool": {
             "min_size": 0,
-            "max_size": REQUEST_THREADS + WRITER_THREADS + FOLLOWER_THREADS + OTHER_THREADS,
+            "max_size": sum(
+                (REQUEST_THREADS, WRITER_THREADS, FOLLOWER_THREADS, PASSWORD_THREADS, OTHER_THREADS)
+            ),
             "max_idle": 2,  # one connection that nobody needed in this time is closed
             "timeout": 5,
             "reconnect_timeout": 2,

@@ -4,14 +4,20 @@ from django.contrib import admin
 from django.urls import path
 
 from accounts.admin import OwnPasswordChangeView
+from accounts.hashing import form_hashes_password
 from llama_chatbot.api import api
 from openai_api.api import api as openai_api
 
 admin.site.site_header = admin.site.site_title = "Llama Chatbot"
 
 urlpatterns = [
-    # Overrides the admin's own view of this path, whose form cannot be replaced.
-    path("admin/password_change/", admin.site.admin_view(OwnPasswordChangeView.as_view())),
+    # Before the admin's own views of these paths: both hash passwords, and the second has a form
+    # that cannot be replaced.
+    path("admin/login/", form_hashes_password(admin.site.login)),
+    path(
+        "admin/password_change/",
+        form_hashes_password(admin.site.admin_view(OwnPasswordChangeView.as_view())),
+    ),
     path("admin/", admin.site.urls),
     path("v1/", openai_api.urls),
     path("", api.urls),

@@ -17,7 +17,7 @@ from chat.ollama.client import ChatMessage
 from chat.replies import actions
 from chat.replies.events import Event
 from chat.replies.follow import follow, wait
-from chat.replies.forms import HEADERS
+from chat.replies.forms import HEADERS, until_login_ends
 from chat.replies.forms.form import Form
 from core.database import in_database
 from core.errors import ApiError, NotAuthenticated, NotFound
@@ -71,7 +71,7 @@ async def create_chat_completion(
     if body.stream:
         wants_usage = bool(body.stream_options and body.stream_options.include_usage)
         form = ChatCompletionChunks(body.model, include_usage=wants_usage)
-        return await stream(form, begun.events())
+        return await stream(request, form, begun.events())
     text, end = await generation.collect(begun.events())
     return completion(body.model, text, begun.thinking, end)
 
@@ -84,12 +84,12 @@ async def create_response(request: UserRequest, body: ResponseBody) -> HttpRespo
         begun = await responses.begin_unstored(request.auth, body)
         response = responses.of_generation(body, time.time())
         if body.stream:
-            return await stream(ResponseEvents(response), begun.events())
+            return await stream(request, ResponseEvents(response), begun.events())
         text, end = await generation.collect(begun.events())
         return responses.ended(response, text, begun.thinking, end)
     reply_id = await responses.begin(request.auth, body)
     if body.stream:
-        return await stream_reply(request.auth, reply_id)
+        return await stream_reply(request, reply_id)
     failure: ApiError | None = None
     if not body.background:
         try:
@@ -110,7 +110,7 @@ async def read_response(
     """Return a response as it is, or its events, those that a reader has not had."""
     reply_id = responses.number_in(response_id, "resp")
     if how.stream:
-        return await stream_reply(request.auth, reply_id, how.starting_after)
+        return await stream_reply(request, reply_id, how.starting_after)
     return responses.of_reply(await find(request.auth, reply_id))
 
 
@@ -147,15 +147,20 @@ async def find(user: User, reply_id: int) -> Message:
     return await in_database(responses.find, user, reply_id)
 
 
-async def stream_reply(user: User, reply_id: int, after: int | None = None) -> HttpResponseBase:
+async def stream_reply(
+    request: UserRequest, reply_id: int, after: int | None = None
+) -> HttpResponseBase:
     """Return the events of a reply, after the number `after`."""
-    reply = await find(user, reply_id)
-    return await stream(ResponseEvents(responses.of_reply(reply), after), follow(reply_id))
+    reply = await find(request.auth, reply_id)
+    form = ResponseEvents(responses.of_reply(reply), after)
+    return await stream(request, form, follow(reply_id))
 
 
-async def stream(form: Form, events: AsyncIterator[Event]) -> HttpResponseBase:
+async def stream(
+    request: UserRequest, form: Form, events: AsyncIterator[Event]
+) -> HttpResponseBase:
     """Return the answer that sends these events."""
-    content = await form.encode(events)
+    content = await form.encode(until_login_ends(request, events))
     return StreamingHttpResponse(content, content_type=form.content_type, headers=HEADERS)
 
 

@@ -1,5 +1,6 @@
 """The admin's lists: what they cost, what they filter by, and what their addresses do not tell."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -46,6 +47,8 @@ def test_a_longer_list_takes_no_more_queries(root: Browser, ann: Caller) -> None
         "chat/usage/?date__year=\uff19\uff19\uff19\uff19",
         "chat/usage/?date__year=99999999999999999999",
         "chat/usage/?date__year=2026&date__month=99999999999999999999",
+        "chat/usage/?month=2026-13",
+        "chat/usage/?month=%00",
         "chat/usage/?model=%00",
         "chat/thread/?model=%00",
         "chat/message/?sender__exact=%00",
@@ -84,15 +87,17 @@ def test_nobody_guesses_a_sessions_key_by_the_address_of_a_list(
 def test_the_filters_of_the_lists_work(root: Browser, ann: Caller) -> None:
     assert ann.user
     ann.say(ann.thread())
-    thread = Thread.objects.get()
+    thread, today = Thread.objects.get(), Usage.objects.get().date
+    month = f"{today:%Y-%m}"
+    month_before = f"{today.replace(day=1) - timedelta(days=1):%Y-%m}"
     found = {
         f"{USERS}?is_active__exact=1&is_staff__exact=0&is_superuser__exact=0": "1 user",
         f"/admin/chat/thread/?user__id__exact={ann.user.pk}&model=llama3.2": "1 thread",
         f"/admin/chat/message/?thread__id__exact={thread.pk}&sender__exact=bot"
         "&status__exact=complete": "1 message",
         f"/admin/chat/usage/?user__id__exact={ann.user.pk}&model=llama3.2": "1 usage",
-        f"/admin/chat/usage/?date__year={Usage.objects.get().date.year}": "1 usage",
-        "/admin/chat/usage/?date__year=9998&date__month=12&date__day=31": "0 usage",
+        f"/admin/chat/usage/?month={month}": "1 usage",
+        f"/admin/chat/usage/?month={month_before}": "0 usage",
     }
     for path, number in found.items():
         page = root.get(path)

@@ -20,6 +20,7 @@ def get_session_user(session_key: str) -> User | None:
     if session is None or session.user is None:
         return None
     session.user.session_data = session.session_data  # type: ignore[attr-defined]
+    session.user.session_public_id = session.public_id  # type: ignore[attr-defined]
     return session.user
 
 

@@ -140,3 +140,32 @@ def test_keys_are_deleted_after_a_day(ann: Caller, rows_stay: None) -> None:
     assert [cleanup.delete_expired_keys(100) for _ in range(2)] == [1, 0]
 
     assert Send.objects.get().key == "new"
+
+
+def test_expired_threads_are_deleted_with_their_messages(ann: Caller, rows_stay: None) -> None:
+    past, future = "2020-01-01T00:00:00Z", "2120-01-01T00:00:00Z"
+    kept = [ann.thread(), ann.thread(expires_at=future)]
+    for thread in (long_thread(ann, 3), long_thread(ann, 3), *kept):
+        ann.say(thread)
+    Thread.objects.exclude(pk__in=[thread.pk for thread in kept]).update(expires_at=past)
+
+    assert [threads.delete_expired(1) for _ in range(3)] == [1, 1, 0]
+    assert cleanup.delete_hidden_threads(100) == 12
+
+    assert list(Thread.all_objects.order_by("pk")) == kept
+
+
+def test_a_running_reply_of_an_expired_thread_is_stopped(
+    ann: Caller, ollama: ScriptedOllama, rows_stay: None
+) -> None:
+    thread = ann.thread()
+    ollama.script = Script(["One ", "two"], hold_after=1)
+    url, body = f"/chat/streaming-response/{thread.pk}/", {"message": "Hello"}
+
+    with ann.stream("POST", url, json=body, headers=SSE) as response:
+        ollama.wait_for_open(1)
+        Thread.objects.update(expires_at="2020-01-01T00:00:00Z")
+        threads.delete_expired(10)
+        end = events_of(response.read().decode())[-1]
+
+    assert (end.type, end.data["status"]) == ("end", "stopped")

@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator
 
 from django.http import HttpRequest, StreamingHttpResponse
 
-from chat.replies.events import Event
+from accounts.streams import LoginEnded, while_logged_in
+from chat.replies.events import Event, Failure
 from chat.replies.forms.ai_sdk import UiMessageStream
 from chat.replies.forms.form import Form
 from chat.replies.forms.ndjson import Ndjson
@@ -35,9 +36,20 @@ async def respond(
     Plain text begins with the first token, so a failure before it is raised as its `ApiError`.
     """
     form = preferred_form(request)(reply_id)
-    content = await form.encode(events)
+    content = await form.encode(until_login_ends(request, events))
     headers = {**HEADERS, **form.headers, "Reply-Id": str(reply_id)}
     return StreamingHttpResponse(content, content_type=form.content_type, headers=headers)
+
+
+async def until_login_ends(
+    request: HttpRequest, events: AsyncIterator[Event]
+) -> AsyncIterator[Event]:
+    """Yield the events; a failure where the session or token of the request ends before them."""
+    try:
+        async for event in while_logged_in(request, events):
+            yield event
+    except LoginEnded as error:
+        yield Failure(error, reply_kept=True)  # it goes on without this reader
 
 
 def preferred_form(request: HttpRequest) -> type[Form]:

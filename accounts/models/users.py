@@ -1,30 +1,22 @@
-"""Users, and what authenticates their requests: sessions and tokens."""
+"""Users."""
 
-import secrets
-from datetime import timedelta
 from functools import partial
-from hashlib import sha256
 from typing import Any, ClassVar
 
 from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import AbstractUser
 from django.contrib.auth.models import UserManager as DjangoUserManager
 from django.contrib.auth.password_validation import validate_password
-from django.contrib.sessions.backends.db import SessionStore
-from django.contrib.sessions.base_session import AbstractBaseSession
 from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator
 from django.db import DatabaseError, IntegrityError, models, transaction
-from django.db.models import F
-from django.db.models.functions import Lower, Now
+from django.db.models.functions import Lower
 from django.http import Http404
 from django.utils import timezone
-from django.utils.crypto import constant_time_compare
 
 from accounts import mail
 from accounts.signals import access_ended
 from core import audit, cleanup
-from core.errors import ApiError
 
 models.CharField.register_lookup(Lower)
 
@@ -48,8 +40,12 @@ class UserManager(DjangoUserManager["User"]):
 
     @classmethod
     def normalize_email(cls, email: str | None) -> str:
-        """Return the address without surrounding spaces, its domain in lower case."""
-        return super().normalize_email((email or "").strip())
+        """Return the address without surrounding spaces, its domain in lower case.
+
+        Left as it is where it is not ASCII, and so is refused: some letters become ASCII.
+        """
+        address = (email or "").strip()
+        return super().normalize_email(address) if address.isascii() else address
 
     def get_by_natural_key(self, username: str | None) -> "User":
         """Return the user with this name or e-mail address. Raises `User.DoesNotExist`.
@@ -264,108 +260,3 @@ class User(AbstractUser):
         ended, _ = self.session_set.exclude(session_key=except_key).delete()
         if ended:
             audit.record("sessions_ended", self.pk, number=ended)
-
-
-class Session(AbstractBaseSession):
-    """A login and its user; everything else about it is in its data."""
-
-    user = models.ForeignKey(User, models.CASCADE, null=True, db_index=False)
-    # Identifies the session without revealing its key, and stays the same when the key changes. It
-    # has 52 bits, so that JavaScript represents it exactly. Release 1.0 stores none.
-    public_id = models.BigIntegerField(db_index=True, db_default=0)
-    created_at = models.DateTimeField(default=timezone.now, db_default=Now())
-
-    class Meta(AbstractBaseSession.Meta):
-        indexes = [
-            models.Index(
-                F("user"), F("created_at").desc(), F("public_id").desc(), name="sessions_of_user"
-            )
-        ]
-
-    def __str__(self) -> str:
-        return f"Session {self.public_id}"  # not the key, as in Django: the admin would show it
-
-    @classmethod
-    def get_session_store_class(cls) -> type[SessionStore]:
-        """Return a store that decodes these rows; `sessions.py` has the one that stores them."""
-        return SessionStore
-
-    def end(self) -> None:
-        """Log out of this session."""
-        self.delete()
-        audit.record("sessions_ended", self.user_id, number=1)
-
-
-class TokenManager(models.Manager["Token"]):
-    """Creates tokens, and finds the one that a request carries."""
-
-    def valid(self) -> models.QuerySet["Token"]:
-        """Return the tokens that have not expired."""
-        return self.filter(expires_at__gt=timezone.now())
-
-    def issue(self, user: User, name: str, days: int) -> tuple["Token", str]:
-        """Create a token; return it with its secret, which is not stored.
-
-        Raises `ApiError` if the user has too many.
-        """
-        prefix = secrets.token_hex(Token.PREFIX_BYTES)
-        secret = f"llama_{prefix}_{secrets.token_urlsafe(32)}"
-        with transaction.atomic():
-            User.objects.lock(user.pk)  # so that several at once are not one too many
-            if self.valid().filter(user=user).count() >= Token.MAX_PER_USER:
-                raise ApiError(f"You have {Token.MAX_PER_USER} tokens: revoke one first.")
-            token = self.create(
-                user=user,
-                name=name,
-                prefix=prefix,
-                digest=sha256(secret.encode()).hexdigest(),
-                expires_at=timezone.now() + timedelta(days=days),
-            )
-        audit.record("token_created", user.pk, token=token.pk)
-        return token, secret
-
-    def find(self, secret: str) -> "Token | None":
-        """Return the valid token of an active user with this secret, or None."""
-        prefix = secret[len("llama_") :].partition("_")[0]
-        digest = sha256(secret.encode()).hexdigest()
-        valid = self.valid().filter(user__is_active=True)
-        for token in valid.select_related("user").filter(prefix=prefix):
-            if constant_time_compare(token.digest, digest):
-                return token
-        return None
-
-
-class Token(models.Model):
-    """A script's key to the API, used instead of a session."""
-
-    PREFIX_BYTES = 4
-    MAX_PER_USER = 50
-    USE_PRECISION = timedelta(minutes=1)
-
-    user = models.ForeignKey(User, models.CASCADE, related_name="tokens")
-    name = models.CharField(max_length=100)
-    prefix = models.CharField(max_length=PREFIX_BYTES * 2, db_index=True)
-    digest = models.CharField(max_length=64)
-    created_at = models.DateTimeField(auto_now_add=True)
-    last_used_at = models.DateTimeField(null=True)
-    expires_at = models.DateTimeField(db_index=True)
-
-    objects = TokenManager()
-
-    def __str__(self) -> str:
-        return self.name
-
-    def mark_used(self) -> None:
-        """Record the use, at most once a minute: only people read it."""
-        now = timezone.now()
-        if self.last_used_at and now - self.last_used_at < self.USE_PRECISION:
-            return
-        # Compared again in the database, so that of many uses at once only one is recorded.
-        unchanged = Token.objects.filter(pk=self.pk, last_used_at=self.last_used_at)
-        if unchanged.update(last_used_at=now):
-            audit.record("token_used", self.user_id, token=self.pk)
-
-    def revoke(self) -> None:
-        """Delete the token and record it."""
-        audit.record("token_revoked", self.user_id, token=self.pk)
-        self.delete()
