@@ -11,7 +11,7 @@ MAX_BYTES = 64 * 1024  # of a schema
 Format = Literal["json"] | dict[str, Any]
 
 
-def fits(format: Format, text: str) -> bool:
+def is_valid(format: Format, text: str) -> bool:
     """Return whether a text is JSON, and fits the schema if `format` is one."""
     try:
         value = from_json(text, allow_inf_nan=False)

@@ -140,7 +140,7 @@ class FirstMessage(ThreadSettings):
         return {name: value for name, value in super().changes().items() if name not in of_message}
 
 
-class Regeneration(Body):
+class RegenerateRequest(Body):
     """Which message to answer once more, without an id the last; with what, for this once."""
 
     message_id: MessageId | None = None

@@ -58,7 +58,7 @@ def handle_invalid_request(request: HttpRequest, error: ValidationError) -> Http
         # loc is ("body", parameter, field, …) for a body and ("query", field) for a query.
         source, *path = map(str, problem["loc"])
         name = ".".join(path[1:] if source == "body" else path) or source
-        fields.setdefault(name, []).append(describe(problem))
+        fields.setdefault(name, []).append(sentence_about(problem))
     return invalid(fields).response()
 
 
@@ -69,7 +69,7 @@ def invalid(fields: Mapping[str, list[str]]) -> ApiError:
     return ApiError(f"{name}: {problems[0]}", fields=few)
 
 
-def describe(problem: dict[str, Any]) -> str:
+def sentence_about(problem: dict[str, Any]) -> str:
     """Return Pydantic's message, or a better one."""
     match problem:
         case {"type": "model_type" | "model_attributes_type"}:  # its own message names our class

@@ -160,7 +160,7 @@ async def serve_lifespan(receive: ASGIReceiveCallable, send: ASGISendCallable) -
     sweep.cancel()
     await asyncio.to_thread(cleaner.stop)
     await live.registry.drain()
-    await in_background(writers, workers.leave)
+    await in_background(writers, workers.record_end)
     await transport.close()
     await send({"type": "lifespan.shutdown.complete"})
 

@@ -7,7 +7,7 @@ from uuid import uuid4
 from chat.replies.events import Delta, End, Failure, KeepAlive, Start, Thinking
 from chat.replies.forms.form import to_json
 from chat.replies.forms.text import PlainText
-from openai_api.errors import describe
+from openai_api.errors import to_openai
 
 
 class ChatCompletionChunks(PlainText):
@@ -54,7 +54,7 @@ class ChatCompletionChunks(PlainText):
 
     def failure(self, event: Failure) -> bytes:
         """Return the error, which the clients raise."""
-        error = describe(event.error.body(), event.error.status)
+        error = to_openai(event.error.body(), event.error.status)
         return f"data: {to_json({'error': error})}\n\n".encode()
 
     def _chunk(self, delta: dict[str, str], finish_reason: str | None = None) -> bytes:

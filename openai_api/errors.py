@@ -19,7 +19,7 @@ TYPES = {
 CODES = {"not_authenticated": "invalid_api_key", "rate_limited": "rate_limit_exceeded"}
 
 
-class UnknownModel(ApiError):
+class ModelNotFound(ApiError):
     """The model that was named does not exist."""
 
     status, code = 404, "model_not_found"
@@ -35,12 +35,12 @@ class OpenAiErrors(AsyncMiddleware):
         if not (is_error and isinstance(response, HttpResponse)):
             return response
         body = json.loads(response.content)
-        response.content = json.dumps({"error": describe(body, response.status_code)}).encode()
+        response.content = json.dumps({"error": to_openai(body, response.status_code)}).encode()
         response.headers["Content-Length"] = str(len(response.content))
         return response
 
 
-def describe(body: Mapping[str, Any], status: int) -> dict[str, str | None]:
+def to_openai(body: Mapping[str, Any], status: int) -> dict[str, str | None]:
     """Return the `error` that OpenAI's clients read, of one with our own shape."""
     fields: Mapping[str, list[str]] = body.get("fields") or {}
     parameter = next(iter(fields), None)

@@ -17,15 +17,14 @@ from chat.formats import Format
 from chat.models import MessageStatus
 from chat.ollama import client
 from chat.ollama.client import ChatMessage, Stats
-from chat.ollama.errors import ModelError, PromptTooLong
-from chat.ollama.errors import UnknownModel as UnknownHere
+from chat.ollama.errors import ModelError, PromptTooLong, UnknownModel
 from chat.prompt.estimate import estimate
 from chat.prompt.marks import neutralize_markup
 from chat.prompt.window import TOKENS_OF_A_TEMPLATE
 from chat.replies.events import Cursor, Delta, End, Event, Failure, KeepAlive
 from chat.replies.live import KEEP_ALIVE_SECONDS, PIECE_SECONDS
 from core.database import in_background, in_database, writers
-from openai_api.errors import UnknownModel
+from openai_api.errors import ModelNotFound
 
 logger = logging.getLogger(__name__)
 
@@ -148,7 +147,7 @@ async def begin(
 ) -> Generation:
     """Have a model answer a conversation of the client's own.
 
-    Raises `QuotaExceeded`, `UnknownModel`, `ModelError` and, where the conversation
+    Raises `QuotaExceeded`, `ModelNotFound`, `ModelError` and, where the conversation
     does not fit the model's window, `PromptTooLong`.
     """
     await in_database(admit, user)
@@ -169,11 +168,11 @@ async def begin(
 
 
 async def require_model(name: str) -> None:
-    """Raise `UnknownModel` unless Ollama has the model."""
+    """Raise `ModelNotFound` unless Ollama has the model."""
     try:
         await client.require_model(name)
-    except UnknownHere as error:
-        raise UnknownModel(error.fields["model"][0] if error.fields else None) from None
+    except UnknownModel as error:
+        raise ModelNotFound(error.fields["model"][0] if error.fields else None) from None
 
 
 def admit(user: User) -> None:

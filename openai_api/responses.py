@@ -12,11 +12,11 @@ from chat.ollama.client import ChatMessage
 from chat.replies import actions
 from chat.replies.drafts import Draft
 from chat.replies.events import End, Failure, last_event
-from chat.replies.parameters import Parameters, thread_of
+from chat.replies.parameters import Parameters, thread_as_seen
 from core.database import in_database
 from core.errors import ApiError, NotFound
 from openai_api import generation
-from openai_api.errors import describe
+from openai_api.errors import to_openai
 from openai_api.generation import Generation, require_model
 from openai_api.schemas import Conversation, InputMessage, ResponseBody
 
@@ -53,7 +53,7 @@ def find(user: User, reply_id: int) -> Message:
 async def begin(user: User, body: ResponseBody) -> int:
     """Send an input to a thread, one that exists or a new one; return the reply's id.
 
-    Raises `NotFound`, `UnknownModel`, and what `actions.send` raises.
+    Raises `NotFound`, `ModelNotFound`, and what `actions.send` raises.
     """
     text, parameters = question_of(body)
     thread, parent = await in_database(place_of, user, body)
@@ -140,7 +140,7 @@ def role_of(message: InputMessage) -> str:
 
 def of_reply(reply: Message) -> Json:
     """Return a stored reply as a response."""
-    question, thread = reply.parent, thread_of(reply)
+    question, thread = reply.parent, thread_as_seen(reply)
     previous = question.parent_id if question else None
     response = blank(
         f"resp_{reply.pk}",
@@ -239,7 +239,7 @@ def ended(response: Json, text: str, thinking: str, event: End | Failure) -> Jso
     match event:
         case Failure(cause):
             status = "failed"
-            told = describe(cause.body(), cause.status)
+            told = to_openai(cause.body(), cause.status)
             error = {"code": "server_error", "message": told["message"]}
         case End(status=MessageStatus.STOPPED):
             status = "cancelled"

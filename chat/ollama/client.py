@@ -173,7 +173,7 @@ async def require_model(model: str) -> None:
     raise UnknownModel(model, names)
 
 
-class Description(NamedTuple):
+class ModelDetails(NamedTuple):
     """What Ollama says of a model; the context length is in tokens."""
 
     context_length: int
@@ -181,30 +181,30 @@ class Description(NamedTuple):
     has_renderer: bool  # one of Ollama's own takes the place of the template
 
 
-_descriptions: dict[str, tuple[Description, float]] = {}  # by model, with the time of reading
+_details: dict[str, tuple[ModelDetails, float]] = {}  # by model, with the time of reading
 
 
-async def describe(model: str) -> Description:
+async def details(model: str) -> ModelDetails:
     """Return what Ollama says of `model`, at most 30 s old. Raises `ModelError`."""
     await calls.health.check(model)
-    known, read_at = _descriptions.get(model, (None, 0.0))
+    known, read_at = _details.get(model, (None, 0.0))
     if known is None or time.monotonic() - read_at > MODELS_CACHE_SECONDS:
         async with call(model), asyncio.timeout(LOOK_UP_SECONDS):
             shown = await client().show(model)
             info = shown.modelinfo or {}
             length = info.get(f"{info.get('general.architecture')}.context_length")
-        known = Description(
+        known = ModelDetails(
             count_or_zero(length) or settings.CHAT_CONTEXT_WINDOW_MAX,
             shown.template or "",
             bool((shown.model_extra or {}).get("renderer")),
         )
-        _descriptions[model] = known, time.monotonic()
+        _details[model] = known, time.monotonic()
     return known
 
 
 async def context_length(model: str) -> int:
     """Return how many tokens `model` was trained to see at once. Raises `ModelError`."""
-    return (await describe(model)).context_length
+    return (await details(model)).context_length
 
 
 async def window(model: str) -> int:

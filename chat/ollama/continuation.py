@@ -113,9 +113,9 @@ async def leaves_reply_open(model: str) -> bool:
     Ollama itself leaves it open in templates that have no messages but one turn. Others say it by
     a condition on the last message before the mark that ends one. Raises `ModelError`.
     """
-    description = await client.describe(model)
-    template = description.template
-    if description.has_renderer or not template or "{%" in template:
+    details = await client.details(model)
+    template = details.template
+    if details.has_renderer or not template or "{%" in template:
         return False
     if ".Messages" not in template:
         return True

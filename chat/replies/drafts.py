@@ -21,7 +21,7 @@ class NothingToRegenerate(ApiError):
     message = "There is no question here to be answered again: send a message."
 
 
-class Asked(NamedTuple):
+class ResolvedDraft(NamedTuple):
     """What a draft comes to in its thread.
 
     `parent` is what the question follows, with its silence; `question` is None where `text` is that
@@ -62,18 +62,18 @@ class Draft:
             sent = (*sent, sorted(self.settings.items()))
         return sha256(repr(sent).encode()).hexdigest()
 
-    def asked_in(self, thread: Thread) -> Asked:
+    def resolve(self, thread: Thread) -> ResolvedDraft:
         """Return what this comes to. Raises `ApiError` for a parent that is no reply of it."""
         if self.parent is None:
-            return Asked(None, None, self.text, self.parameters)
+            return ResolvedDraft(None, None, self.text, self.parameters)
         if self.parent == "newest":
             end = statements.find_message(thread, thread.current_message_id)
-            return Asked(end, None, self.text, self.parameters)
+            return ResolvedDraft(end, None, self.text, self.parameters)
         parent = statements.find_message(thread, int(self.parent))
         if parent is None or not parent.is_reply:
             problem = "A message follows one of the bot's in the same thread."
             raise ApiError(problem, fields={"parent_id": [problem]})
-        return Asked(parent, None, self.text, self.parameters)
+        return ResolvedDraft(parent, None, self.text, self.parameters)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ class Regeneration:
         sent = (self.thread_id, "regenerate", self.message_id, self.parameters)
         return sha256(repr(sent).encode()).hexdigest()
 
-    def asked_in(self, thread: Thread) -> Asked:
+    def resolve(self, thread: Thread) -> ResolvedDraft:
         """Return what this comes to. Raises `Http404` and `NothingToRegenerate`."""
         named = self.message_id or thread.current_message_id
         message = statements.find_message(thread, named)
@@ -113,4 +113,4 @@ class Regeneration:
             if parameters.format is None:
                 parameters = replace(parameters, format=message.format)
             parameters = replace(parameters, instructions=message.instructions)
-        return Asked(parent, question, question.content, parameters)
+        return ResolvedDraft(parent, question, question.content, parameters)

@@ -46,6 +46,6 @@ class Parameters:
 NO_PARAMETERS = Parameters()
 
 
-def thread_of(reply: Message) -> Thread:
-    """Return a reply's thread as it was for the reply, which is not to be saved."""
+def thread_as_seen(reply: Message) -> Thread:
+    """Return a reply's thread as the reply sees it, which is not to be saved."""
     return Parameters(reply.model, reply.options, reply.instructions).applied_to(reply.thread)

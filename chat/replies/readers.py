@@ -60,7 +60,9 @@ def save_unread(unread_for: Mapping[int, timedelta | None]) -> None:
 def find_abandoned(thread_id: int) -> int | None:
     """Return the id of a thread's running reply if nobody reads it any more, by its row."""
     replies = Message.objects.generating().filter(thread=thread_id, in_background=False)
-    row = replies.annotate(unread_for=since("unread_since"), unfollowed_for=since("followed_at"))
+    row = replies.annotate(
+        unread_for=time_since("unread_since"), unfollowed_for=time_since("followed_at")
+    )
     for pk, unread_for, unfollowed_for in row.values_list("pk", "unread_for", "unfollowed_for"):
         if unread_for is None or unread_for < ABANDONED_AFTER:
             return None
@@ -70,6 +72,6 @@ def find_abandoned(thread_id: int) -> int | None:
     return None
 
 
-def since(field: str) -> Any:
+def time_since(field: str) -> Any:
     """Return the time since a field's, by the database's clock."""
     return ExpressionWrapper(Now() - F(field), output_field=DurationField())

@@ -28,7 +28,7 @@ from chat.prompt.window import Prompt
 from chat.replies import lifecycle, readers
 from chat.replies.drafts import Draft, Regeneration
 from chat.replies.owner import this_process
-from chat.replies.parameters import thread_of
+from chat.replies.parameters import thread_as_seen
 from core.errors import ApiError, NotAuthenticated
 
 AUTOMATIC_TITLE_LENGTH = 60
@@ -134,11 +134,11 @@ def start(draft: Draft | Regeneration, thread: Thread, model_window: int) -> Sta
     `thread` is as it was read, or one that is to be made with its first message. `model_window` is
     as for `window.plan`. Raises `ReplyInProgress` or `IntegrityError` where a reply of the thread
     is being written or a message was deleted meanwhile, `BranchMoved` where the thread is not as it
-    was read, `Http404`, `QuotaExceeded`, and what `asked_in` and `plan` raise.
+    was read, `Http404`, `QuotaExceeded`, and what `resolve` and `plan` raise.
     """
     is_new, before = thread._state.adding, ThreadBefore.of(thread)
     # Planned first: nobody else can write to SQLite while a transaction is open.
-    asked = draft.asked_in(thread)
+    asked = draft.resolve(thread)
     seen = asked.parameters.applied_to(thread)
     if asked.parent and lifecycle.has_unsaved_text(asked.parent):
         raise ReplyInProgress
@@ -250,7 +250,10 @@ def continue_reply(reply: Message, model_window: int) -> StartedReply:
 
 def prepare_continuation(reply: Message, model_window: int) -> StartedReply:
     """Return what is needed to go on with a reply of this process from its last character."""
-    thread, question = thread_of(reply), cast(Message, reply.parent)  # it goes with its question
+    thread, question = (
+        thread_as_seen(reply),
+        cast(Message, reply.parent),
+    )  # it goes with its question
     path: Sequence[Message] = []
     if question.parent and reply.turns_kept:
         oldest = reply.context_start or 0
@@ -278,7 +281,7 @@ def save_outcome(started: StartedReply, text: str, thinking: str, outcome: Outco
     reply.tokens, reply.estimator = None, None
     size_of(reply)
     if reply.format is not None and outcome.status == MessageStatus.COMPLETE:
-        reply.format_valid = formats.fits(reply.format, text)
+        reply.format_valid = formats.is_valid(reply.format, text)
     if stats := outcome.stats:
         # The prompt of a reply that was continued had the text so far at its end.
         reply.prompt_tokens = max(0, stats.prompt_tokens - started.written_tokens)

@@ -22,7 +22,7 @@ from chat.replies.owner import NOBODY, may_be_alive, this_process
 from core.database import in_background, writers
 
 SWEEP_SECONDS = 2.0
-FORGOTTEN_AFTER = timedelta(seconds=3)  # by this process itself, which may wait for the database
+UNWRITTEN_AFTER = timedelta(seconds=3)  # by this process itself, which may wait for the database
 STALE_AFTER = timedelta(seconds=8)  # without a heartbeat, where the process may be there
 GIVE_UP_AFTER = timedelta(seconds=60)  # on a model that cannot be asked whether it can go on
 MOST_TAKEOVERS = 3  # in a row, without a new character stored
@@ -39,7 +39,7 @@ def is_orphaned(reply: Message) -> bool:
     """
     if reply.owner == this_process():
         is_written = reply.pk in live.registry.replies
-        return silence_of(reply) > FORGOTTEN_AFTER and not is_written
+        return silence_of(reply) > UNWRITTEN_AFTER and not is_written
     return not may_be_alive(reply.owner) or silence_of(reply) > STALE_AFTER
 
 
@@ -92,7 +92,7 @@ async def sweep_forever() -> None:
     """Record that this process is alive, and look for orphans, until cancelled."""
     while True:
         try:
-            await in_background(writers, workers.beat)
+            await in_background(writers, workers.record_heartbeat)
             await rescue(Q(owner=NOBODY) | ~Q(owner=this_process()))
         except DatabaseError as error:
             logger.error("Orphaned replies could not be looked for: %s", error)

@@ -71,7 +71,7 @@ async def _write(reply: LiveReply) -> None:
     try:
         if (
             live.registry.is_draining
-            or not fits(reply)
+            or not has_room_for_title(reply)
             or not await in_background(writers, untitled.exists)
         ):
             return
@@ -91,7 +91,7 @@ async def _write(reply: LiveReply) -> None:
         logger.warning("Thread %s keeps its first words as its title: %s", thread.pk, error)
 
 
-def fits(reply: LiveReply) -> bool:
+def has_room_for_title(reply: LiveReply) -> bool:
     """Return whether the conversation and the question for a title fit the window."""
     row, prompt = reply.started.reply, reply.started.prompt
     if row.prompt_tokens is None or row.completion_tokens is None:

@@ -11,13 +11,13 @@ GONE_AFTER = timedelta(seconds=6)
 FORGOTTEN_AFTER = timedelta(hours=1)
 
 
-def beat() -> None:
+def record_heartbeat() -> None:
     """Record that this process is alive, and forget those that are long gone."""
     Worker.objects.update_or_create(name=this_process(), defaults={"seen_at": Now()})
     Worker.objects.filter(seen_at__lt=Now() - FORGOTTEN_AFTER).delete()
 
 
-def leave() -> None:
+def record_end() -> None:
     """Record that this process ends."""
     Worker.objects.filter(name=this_process()).delete()
 

@@ -29,7 +29,7 @@ def messages_of(caller: Caller, thread: Thread, **query: Any) -> list[dict[str, 
     return found
 
 
-def said(messages: list[dict[str, Any]]) -> list[str]:
+def contents(messages: list[dict[str, Any]]) -> list[str]:
     return [message["content"] for message in messages]
 
 
@@ -50,7 +50,7 @@ def thread(tree: list[Message]) -> Thread:
 def test_the_newest_message_ends_the_branch_of_a_thread_that_knows_none(
     ann: Caller, thread: Thread
 ) -> None:
-    assert said(messages_of(ann, thread)) == ["8"]
+    assert contents(messages_of(ann, thread)) == ["8"]
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_the_newest_branch_through_a_message_becomes_the_current_one(
     last = messages_of(ann, thread)[-1]
     assert answer.json()["current_message_id"] == last["id"]
     assert answer.json() == ann.get(f"/chat/threads/{thread.pk}/").json()
-    assert said(messages_of(ann, thread)) == branch.split()
+    assert contents(messages_of(ann, thread)) == branch.split()
 
 
 def test_another_branch_is_read_without_becoming_the_current_one(
@@ -74,9 +74,9 @@ def test_another_branch_is_read_without_becoming_the_current_one(
 ) -> None:
     switch(ann, thread, tree[5].pk)
 
-    assert said(messages_of(ann, thread, leaf=tree[3].pk)) == ["0", "1", "2", "3"]
-    assert said(messages_of(ann, thread, leaf=tree[2].pk)) == ["0", "1", "2"]
-    assert said(messages_of(ann, thread)) == ["0", "4", "5"]
+    assert contents(messages_of(ann, thread, leaf=tree[3].pk)) == ["0", "1", "2", "3"]
+    assert contents(messages_of(ann, thread, leaf=tree[2].pk)) == ["0", "1", "2"]
+    assert contents(messages_of(ann, thread)) == ["0", "4", "5"]
 
 
 def test_a_branch_is_read_page_by_page(ann: Caller, thread: Thread, tree: list[Message]) -> None:
@@ -85,7 +85,7 @@ def test_a_branch_is_read_page_by_page(ann: Caller, thread: Thread, tree: list[M
     while cursor is not None:
         query: dict[str, str | int] = {"leaf": tree[7].pk, "limit": 3, "cursor": cursor}
         page = ann.get(url, params=query).json()
-        pages.append(said(page["messages"]))
+        pages.append(contents(page["messages"]))
         cursor = page["next"]
 
     assert pages == [["1", "6", "7"], ["0"]]
@@ -125,7 +125,7 @@ def test_a_send_makes_its_branch_the_current_one(
 
     ann.say(thread, "And then?")
 
-    assert said(messages_of(ann, thread)) == [
+    assert contents(messages_of(ann, thread)) == [
         "0",
         "1",
         "2",

@@ -41,12 +41,12 @@ def at_once(
     """Send these messages at the same moment, one a caller."""
     barrier = Barrier(len(callers))
 
-    def say(caller: Caller, message: str) -> httpx.Response:
+    def send(caller: Caller, message: str) -> httpx.Response:
         barrier.wait()
         return caller.say(thread, message, headers=headers)
 
     with ThreadPoolExecutor(len(callers)) as pool:
-        return list(pool.map(say, callers, messages))
+        return list(pool.map(send, callers, messages))
 
 
 def test_the_same_key_gives_the_same_reply(ann: Caller, ollama: ScriptedOllama) -> None:

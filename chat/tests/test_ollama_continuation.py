@@ -38,7 +38,7 @@ async def templates(
     monkeypatch.setattr(calls, "health", Health(calls.version, calls._write_a_token))
     monkeypatch.setattr(continuation, "_without_rendering", {})
     monkeypatch.setattr(continuation, "_can_render", {})
-    monkeypatch.setattr(client, "_descriptions", {})
+    monkeypatch.setattr(client, "_details", {})
     yield
     await transport.close()
 
@@ -192,10 +192,10 @@ def test_only_the_whole_of_what_was_written_is_a_repetition(pieces: list[str], p
 async def test_whether_a_template_leaves_the_last_message_open(
     monkeypatch: pytest.MonkeyPatch, template: str, is_open: bool
 ) -> None:
-    async def describe(model: str) -> client.Description:
-        return client.Description(8192, template, has_renderer=False)
+    async def details(model: str) -> client.ModelDetails:
+        return client.ModelDetails(8192, template, has_renderer=False)
 
-    monkeypatch.setattr(client, "describe", describe)
+    monkeypatch.setattr(client, "details", details)
 
     assert await continuation.leaves_reply_open("any") is is_open
 

@@ -49,7 +49,7 @@ async def health(
     await transport.close()
 
 
-async def say(model: str = "llama3.2") -> str:
+async def generate(model: str = "llama3.2") -> str:
     pieces: list[str] = []
     await client.chat(model, MESSAGES, OPTIONS, lambda text, thinking: pieces.append(text))
     return "".join(pieces)
@@ -153,7 +153,7 @@ async def test_ollama_is_doubted_when_it_is_down_and_no_more_when_it_is_back(
     monkeypatch.setattr(hosts, "FAIL_FAST_SECONDS", 0.1)
     ollama.stop()
     with pytest.raises(ModelUnavailable):
-        await say()
+        await generate()
     with pytest.raises(ModelUnavailable):
         await health.check()
 
@@ -168,7 +168,7 @@ async def test_a_hung_runner_behind_an_ollama_that_answers_is_found_out(
     monkeypatch.setattr(hosts, "MODEL_PROBE_PATIENCE_SECONDS", 0.1)
     ollama.script = Script(then="silence")
     with pytest.raises(ModelTimeout):
-        await say()
+        await generate()
     assert await calls.version()
 
     with pytest.raises(ModelUnavailable):
@@ -189,7 +189,7 @@ async def test_a_hung_runner_behind_an_ollama_that_answers_is_found_out(
                 await asyncio.sleep(0.05)
             else:
                 break
-    assert await say() == "Yes."
+    assert await generate() == "Yes."
 
 
 async def test_a_probe_of_a_model_that_was_lost_with_ollama_is_made_again(
@@ -230,10 +230,10 @@ async def test_a_model_that_is_only_slow_for_one_is_not_doubted(
     health: Health, ollama: ScriptedOllama
 ) -> None:
     ollama.scripts += [Script(then="silence"), Script(["Yes."], first_token_after=0.1)]
-    slow = asyncio.create_task(say())
+    slow = asyncio.create_task(generate())
     await asyncio.to_thread(ollama.wait_for_open, 1)
 
-    assert await say() == "Yes."
+    assert await generate() == "Yes."
     with pytest.raises(ModelTimeout):
         await slow
     seen = len(ollama.chats)

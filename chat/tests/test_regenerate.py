@@ -29,7 +29,7 @@ def messages_of(caller: Caller, thread: Thread) -> list[dict[str, Any]]:
     return messages
 
 
-def said(messages: list[dict[str, Any]]) -> list[str]:
+def contents(messages: list[dict[str, Any]]) -> list[str]:
     return [message["content"] for message in messages]
 
 
@@ -57,7 +57,7 @@ def test_the_last_question_is_answered_again_and_not_repeated(
     assert (answer.status_code, answer.text) == (200, "Well")
     assert ollama.chats[-1].messages == ollama.chats[-2].messages
     found = messages_of(ann, thread)
-    assert said(found) == ["One", "You said: One", "Two", "Well"]
+    assert contents(found) == ["One", "You said: One", "Two", "Well"]
     assert found[3]["sibling_ids"] == [messages[3].pk, int(answer.headers["Reply-Id"])]
     assert found[3]["parent_id"] == messages[2].pk
     assert ann.get(f"/chat/threads/{thread.pk}/").json()["current_message_id"] == found[3]["id"]
@@ -71,7 +71,7 @@ def test_an_earlier_reply_is_regenerated_by_its_id(
 
     regenerate(ann, thread, message_id=messages[named].pk)
 
-    assert said(messages_of(ann, thread)) == ["One", "Well"]
+    assert contents(messages_of(ann, thread)) == ["One", "Well"]
     assert [message["content"] for message in ollama.chats[-1].messages[1:]] == ["One"]
 
 
@@ -85,7 +85,7 @@ def test_without_an_id_it_is_the_last_reply_of_the_current_branch(
 
     regenerate(ann, thread)
 
-    assert said(messages_of(ann, thread)) == ["One", "You said: One", "Two", "Well"]
+    assert contents(messages_of(ann, thread)) == ["One", "You said: One", "Two", "Well"]
 
 
 def test_the_next_message_follows_the_new_reply(
@@ -173,11 +173,11 @@ def test_a_question_whose_reply_was_deleted_is_answered(
     ann: Caller, thread: Thread, messages: list[Message]
 ) -> None:
     ann.delete(f"/chat/threads/{thread.pk}/messages/{messages[3].pk}/")
-    assert said(messages_of(ann, thread)) == ["One", "You said: One", "Two"]
+    assert contents(messages_of(ann, thread)) == ["One", "You said: One", "Two"]
 
     assert regenerate(ann, thread).text == "You said: Two"
 
-    assert said(messages_of(ann, thread)) == ["One", "You said: One", "Two", "You said: Two"]
+    assert contents(messages_of(ann, thread)) == ["One", "You said: One", "Two", "You said: Two"]
 
 
 def test_a_question_without_a_reply_stays_where_the_model_fails(
@@ -188,7 +188,7 @@ def test_a_question_without_a_reply_stays_where_the_model_fails(
 
     regenerate(ann, thread)
 
-    assert said(messages_of(ann, thread)) == ["One", "You said: One", "Two"]
+    assert contents(messages_of(ann, thread)) == ["One", "You said: One", "Two"]
 
 
 def test_with_a_key_it_happens_once(

@@ -57,7 +57,7 @@ def held(ollama: ScriptedOllama) -> None:
     ollama.scripts.append(Script(["one ", "two ", "three "], hold_after=2))
 
 
-def said(ollama: ScriptedOllama) -> list[str]:
+def prompted(ollama: ScriptedOllama) -> list[str]:
     """Return what the last prompt says, without the system prompt."""
     return [message["content"] for message in ollama.chats[-1].messages[1:]]
 
@@ -73,7 +73,7 @@ def test_two_seconds_after_its_reader_left_a_reply_makes_way(
     answer = next_sender.say(thread, "And now?")
 
     assert answer.text == "You said: And now?"
-    assert said(ollama) == ["Count", "one two ", "And now?"]
+    assert prompted(ollama) == ["Count", "one two ", "And now?"]
     statuses = list(thread.messages.order_by("pk").values_list("content", "status"))
     assert statuses[1] == ("one two ", "stopped")
     ollama.wait_for_open(0)
@@ -118,7 +118,7 @@ def test_a_send_that_is_aborted_has_left(
     time.sleep(TWO_SECONDS)
 
     assert next_sender.say(thread, "And now?").text == "You said: And now?"
-    assert said(ollama) == ["Count", *["one two "] * (written > 0), "And now?"]
+    assert prompted(ollama) == ["Count", *["one two "] * (written > 0), "And now?"]
 
 
 @pytest.mark.parametrize("call", ["regenerate", "edit"])
@@ -136,7 +136,7 @@ def test_editing_and_regenerating_take_its_place_too(
         answer = there.post(path_of(thread), json={"message": "Count", "parent_id": None})
 
     assert answer.text == "You said: Count"
-    assert said(ollama) == ["Count"]
+    assert prompted(ollama) == ["Count"]
     assert Message.objects.get(content="one two ").status == "stopped"
 
 

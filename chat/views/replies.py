@@ -40,7 +40,7 @@ from core.ratelimit import rate_limit
 router = Router(tags=["chat"])
 
 LAST_REPLY = schemas.ReplyChoice()
-LAST_MESSAGE = schemas.Regeneration()
+LAST_MESSAGE = schemas.RegenerateRequest()
 
 REPEATED_SEND_SECONDS = 5.0  # in which a send is mostly stored; who comes later is counted
 
@@ -115,7 +115,7 @@ async def stream_response_in_new_thread(
 ) -> HttpResponseBase:
     """Begin a thread with a message; answer with the reply as it is written."""
     reply_id = await ask(request, first_draft(request, body))
-    thread_id = await in_database(thread_of, reply_id)
+    thread_id = await in_database(thread_id_of, reply_id)
     answer = await forms.respond(request, reply_id, follow(reply_id))
     if thread_id is not None:
         answer["Thread-Id"] = str(thread_id)
@@ -132,7 +132,7 @@ async def stream_response_in_new_thread(
 )
 @rate_limit("chat", repeatable=True)
 async def regenerate_response(
-    request: UserRequest, thread_id: int, body: schemas.Regeneration = LAST_MESSAGE
+    request: UserRequest, thread_id: int, body: schemas.RegenerateRequest = LAST_MESSAGE
 ) -> HttpResponseBase:
     """Have the same question answered once more; answer with the reply as it is written."""
     options = body.options.chosen() if body.options else None
@@ -239,7 +239,7 @@ async def whole(reply_id: int) -> dict[str, Any]:
     return {"response": message.content, "message": message, "usage": message.usage}
 
 
-def thread_of(reply_id: int) -> int | None:
+def thread_id_of(reply_id: int) -> int | None:
     """Return the id of a reply's thread, None where the reply has failed and is gone."""
     if reply := live.registry.replies.get(reply_id):
         return reply.started.thread.pk

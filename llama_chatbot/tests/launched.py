@@ -53,19 +53,21 @@ class Launched:
             )
 
     @property
-    def said(self) -> str:
+    def output(self) -> str:
         return self.log.read_text()
 
     def wait_for(self, text: str) -> None:
         wait_until(
-            lambda: text in self.said or self.process.poll() is not None, 60, lambda: self.said
+            lambda: text in self.output or self.process.poll() is not None, 60, lambda: self.output
         )
-        assert text in self.said
+        assert text in self.output
 
     def wait_until_ready(self) -> str:
         """Wait for the line that says so, and return it."""
         self.wait_for("| head -1)/\n")
-        return next(line for line in self.said.splitlines() if line.startswith("Llama Chatbot is"))
+        return next(
+            line for line in self.output.splitlines() if line.startswith("Llama Chatbot is")
+        )
 
     @property
     def children(self) -> dict[int, str]:
@@ -85,5 +87,5 @@ class Launched:
         os.killpg(self.process.pid, number)
         code = self.process.wait(30)
         assert not family.keys() & processes().keys()
-        assert "Traceback" not in self.said
+        assert "Traceback" not in self.output
         return code

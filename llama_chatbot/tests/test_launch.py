@@ -146,7 +146,7 @@ def test_without_memcacheds_client_a_location_is_not_used(
         PYTHONPATH=without_memcached(tmp_path),
     )
     assert "the in-process cache." in launched.wait_until_ready()
-    assert "CACHE_LOCATION is set, but pylibmc is not installed" in launched.said
+    assert "CACHE_LOCATION is set, but pylibmc is not installed" in launched.output
     assert launched.end() == 0
 
 
@@ -157,7 +157,7 @@ def test_a_model_that_ollama_lacks_is_named_with_the_command_that_pulls_it(
     launched.wait_until_ready()
     assert (
         f"Ollama at {ollama.url} has no absent:1b yet. To get it, type:"
-        " .venv/bin/python manage.py pullmodel absent:1b\n" in launched.said
+        " .venv/bin/python manage.py pullmodel absent:1b\n" in launched.output
     )
     assert launched.end() == 0
 
@@ -182,7 +182,7 @@ def test_the_death_of_the_server_ends_all_with_its_exit_code(
     family = launched.children
     os.kill(launched.child("uvicorn"), signal.SIGKILL)
     assert launched.process.wait(30) == 128 + signal.SIGKILL
-    assert launched.said.endswith("The server exited with code -9\n")
+    assert launched.output.endswith("The server exited with code -9\n")
     assert not family.keys() & processes().keys()
 
 
@@ -191,7 +191,7 @@ def test_a_setting_that_cannot_be_used_ends_the_launch_with_one_line(
 ) -> None:
     launched = launch(OLLAMA_HOST=ollama.url, RATE_LIMIT_CHAT="often")
     assert launched.process.wait(30) == 1
-    (line,) = launched.said.splitlines()
+    (line,) = launched.output.splitlines()
     assert "RATE_LIMIT_CHAT" in line
 
 
@@ -202,7 +202,7 @@ def test_where_no_ollama_answers_the_bundled_model_does_and_is_kept_running(
     nobody = f"http://127.0.0.1:{free_port()}"
     launched = launch(OLLAMA_HOST=nobody)
     assert "with the bundled smollm2:135m and" in launched.wait_until_ready()
-    assert f"No Ollama answers at {nobody}: using the small bundled model" in launched.said
+    assert f"No Ollama answers at {nobody}: using the small bundled model" in launched.output
     os.kill(launched.child("local_model"), signal.SIGKILL)
     launched.wait_for("The bundled model exited with code -9, restarting it\n")
     wait_until(lambda: any("local_model" in line for line in launched.children.values()))

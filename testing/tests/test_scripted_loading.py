@@ -28,7 +28,7 @@ def post(client: official.Client, path: str, **body: Any) -> dict[str, Any]:
     return answer
 
 
-def say(client: official.Client, **options: int) -> official.ChatResponse:
+def chat(client: official.Client, **options: int) -> official.ChatResponse:
     return client.chat("llama3.2", HELLO, options=options)
 
 
@@ -36,7 +36,7 @@ def test_a_model_is_loaded_anew_for_another_load_option_only(
     ollama: ScriptedOllama, client: official.Client
 ) -> None:
     for options in ({"num_ctx": 2048}, {"num_ctx": 2048, "seed": 1}, {"num_ctx": 4096}, {}):
-        say(client, **options)
+        chat(client, **options)
     post(client, "/api/chat", model="llama3.2", messages=HELLO, shift=False)
 
     assert [(name, options["num_ctx"]) for name, options in ollama.loading.log] == [
@@ -49,8 +49,8 @@ def test_a_model_is_loaded_anew_for_another_load_option_only(
 def test_a_window_beyond_the_models_own_is_no_other_one(
     ollama: ScriptedOllama, client: official.Client
 ) -> None:
-    say(client, num_ctx=8192)
-    say(client, num_ctx=100_000)
+    chat(client, num_ctx=8192)
+    chat(client, num_ctx=100_000)
 
     assert len(ollama.loading.log) == 1
 
@@ -58,7 +58,7 @@ def test_a_window_beyond_the_models_own_is_no_other_one(
 def test_a_load_takes_its_time(ollama: ScriptedOllama, client: official.Client) -> None:
     ollama.loading.seconds = 0.2
 
-    first, second = say(client), say(client)
+    first, second = chat(client), chat(client)
 
     assert (first.load_duration or 0) >= 0.2e9
     assert (second.load_duration or 0) < 0.1e9
@@ -72,7 +72,7 @@ def test_a_load_waits_for_running_calls_and_others_overtake_it(
 
     def run(name: str, **options: int) -> threading.Thread:
         def call() -> None:
-            say(official.Client(ollama.url, timeout=10, trust_env=False), **options)
+            chat(official.Client(ollama.url, timeout=10, trust_env=False), **options)
             order.append(name)
 
         thread = threading.Thread(target=call)
@@ -98,7 +98,7 @@ def test_the_server_is_busy_only_while_it_loads(
 ) -> None:
     ollama.loading.seconds = 1.0
     ollama.loading.max_queue = 0
-    loading = threading.Thread(target=say, args=(client,))
+    loading = threading.Thread(target=chat, args=(client,))
     loading.start()
     ollama.wait_for_open(1)
 
@@ -107,7 +107,7 @@ def test_the_server_is_busy_only_while_it_loads(
             other.chat("tiny", HELLO)
         assert refused.value.status_code == 503
         loading.join(5)
-        assert say(other).done
+        assert chat(other).done
 
 
 def test_a_prompt_too_long_is_refused_in_the_runners_words(client: official.Client) -> None:
