@@ -37,7 +37,7 @@ TEXTS = {
     "Indonesian": "Saya ingin mempelajari bagaimana mempertanggungjawabkan komputer. " * 5,
     "Latin": "Lorem ipsum dolor sit amet, consectetur adipiscing elit, sed do eiusmod. " * 5,
     "Emoji": "😀🎉👩‍👩‍👧‍👦🏳️‍🌈❤️🔥" * 10,
-    "Python": (ROOT / "chat" / "models.py").read_text()[:6000],
+    "Python": (ROOT / "chat" / "models" / "messages.py").read_text()[:6000],
     "Minified": "function(a,b){return a[0]===b?!0:(c=d||{},e(f,g,h),i++)};var x=y?z:w;" * 10,
     "JSON": '{"id":123456,"a":[1,2,3.14159,null,true],"k":"v"},' * 15,
     "HTML": '<div class="a"><span>x</span></div>\n\t\t<p>hi</p>' * 10,

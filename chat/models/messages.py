@@ -1,101 +1,14 @@
-"""Threads, their messages, and how much was used of the models."""
+"""Messages: what users write, and the replies of the model."""
 
 from datetime import timedelta
-from typing import ClassVar
 
-from django.conf import settings
 from django.db import models
-from django.db.models import ExpressionWrapper, F, Q, Sum
+from django.db.models import ExpressionWrapper, F, Q
 from django.db.models.functions import Coalesce, Now
 from django.utils import timezone
 
 from accounts.models import User
-
-
-class ThreadManager(models.Manager["Thread"]):
-    """The threads that there are: expired and deleted ones are only in `Thread.all_objects`.
-
-    Those of a user who is being deleted are here too: begin at a user, or use `user__deleted_at`.
-    """
-
-    def get_queryset(self) -> models.QuerySet["Thread"]:
-        """Return them, whosever they are."""
-        living = Q(expires_at=None) | Q(expires_at__gt=timezone.now())
-        return super().get_queryset().filter(living, deleted_at=None)
-
-
-class Thread(models.Model):
-    """A conversation of one user.
-
-    A deletion sets `deleted_at`, which hides the thread and its messages; the rows are deleted in
-    the background. At `expires_at` the thread is hidden too, and deleted soon after. A query that
-    does not start from `Thread.objects` must leave both out itself.
-    """
-
-    TITLE_LENGTH = 200
-    UNTITLED = "New Chat"  # shown where the title is empty
-
-    user = models.ForeignKey(User, models.CASCADE, related_name="threads", db_index=False)
-    title = models.CharField(max_length=TITLE_LENGTH, blank=True)
-    title_is_given = models.BooleanField(default=False)  # by a person, so never changed for them
-    model = models.CharField(max_length=200)
-    # None stands for the server's own prompt, an empty one for none at all.
-    system_prompt = models.TextField(null=True, blank=True)  # noqa: DJ001
-    options = models.JSONField(default=dict, blank=True)
-    created_at = models.DateTimeField(default=timezone.now)
-    updated_at = models.DateTimeField(default=timezone.now)
-    # The end of the current branch; None stands for the newest message. Without a constraint: every
-    # deletion of messages would have to look for the threads that end in one of them.
-    current_message = models.ForeignKey(
-        "Message",
-        models.DO_NOTHING,
-        null=True,
-        related_name="+",
-        db_constraint=False,
-        db_index=False,
-    )
-    deleted_at = models.DateTimeField(null=True, editable=False)
-    pinned = models.BooleanField(default=False, db_default=False)
-    archived = models.BooleanField(default=False, db_default=False)
-    expires_at = models.DateTimeField(null=True, blank=True)
-    # Of an imported one: hashes of what identified it there, and of all that was in it.
-    source_key = models.CharField(max_length=32, null=True, editable=False)  # noqa: DJ001
-    source_digest = models.CharField(max_length=32, blank=True, default="", db_default="")
-
-    objects: ClassVar[ThreadManager] = ThreadManager()
-    all_objects: ClassVar[models.Manager["Thread"]] = models.Manager()
-
-    class Meta:
-        indexes = [
-            models.Index(
-                F("user"),
-                F("deleted_at"),
-                F("archived"),
-                F("pinned").desc(),
-                F("updated_at").desc(),
-                F("id").desc(),
-                name="activity",
-            ),
-            models.Index(F("id"), condition=Q(deleted_at__isnull=False), name="deleted_threads"),
-            models.Index(
-                F("expires_at"), condition=Q(expires_at__isnull=False), name="temporary_threads"
-            ),
-        ]
-        constraints = [
-            models.UniqueConstraint(
-                fields=["user", "source_key"],
-                condition=Q(source_key__isnull=False, deleted_at__isnull=True),
-                name="imported_once",
-            )
-        ]
-
-    def __str__(self) -> str:
-        return f"Thread {self.pk}"  # not its title: logs and the admin's lists show it
-
-    @property
-    def effective_system_prompt(self) -> str:
-        """The system prompt that the model gets: the thread's, or the server's."""
-        return settings.CHAT_SYSTEM_PROMPT if self.system_prompt is None else self.system_prompt
+from chat.models.threads import Thread
 
 
 class Sender(models.TextChoices):
@@ -257,87 +170,6 @@ class Message(models.Model):
         }
 
 
-class ThreadEvent(models.Model):
-    """What has happened to a thread, for the tabs and devices of its user; kept for an hour.
-
-    Without foreign keys: it outlives the thread, and its user's deletion need not wait for it.
-    """
-
-    class Kind(models.TextChoices):
-        """What has happened."""
-
-        CHANGED = "changed"  # or was made
-        DELETED = "deleted"
-        REPLY_STARTED = "reply_started"
-        REPLY_ENDED = "reply_ended"
-        MANY = "many"  # more than anybody wants to be told one by one
-
-    KEPT_FOR = timedelta(hours=1)
-
-    user_id = models.BigIntegerField()
-    kind = models.CharField(max_length=13, choices=Kind)
-    thread_id = models.BigIntegerField(null=True)
-    reply_id = models.BigIntegerField(null=True)
-    status = models.CharField(max_length=11, blank=True)  # of the reply that has ended
-    created_at = models.DateTimeField(db_default=Now())
-
-    class Meta:
-        indexes = [models.Index(F("user_id"), F("id"), name="events_of_user")]
-
-    def __str__(self) -> str:
-        return f"Event {self.pk}"
-
-
-class UnindexedText(models.Model):
-    """A message or a title that the search index does not know yet, queued by triggers.
-
-    `message_id` is None for the title of the thread. Without foreign keys: what was deleted
-    meanwhile is skipped.
-    """
-
-    thread_id = models.BigIntegerField()
-    message_id = models.BigIntegerField(null=True)
-
-    def __str__(self) -> str:
-        return f"Text {self.pk}"
-
-
-class MessageTerms(models.Model):
-    """What of a message the search index has: see `search/`. The database deletes it with it."""
-
-    message = models.OneToOneField(
-        Message, models.DO_NOTHING, primary_key=True, related_name="+", db_constraint=False
-    )
-    user_id = models.BigIntegerField()
-    terms = models.TextField()
-
-    def __str__(self) -> str:
-        return f"Terms of message {self.pk}"
-
-
-class TitleTerms(models.Model):
-    """What of a thread's title the search index has, as `MessageTerms`."""
-
-    thread = models.OneToOneField(
-        Thread, models.DO_NOTHING, primary_key=True, related_name="+", db_constraint=False
-    )
-    user_id = models.BigIntegerField()
-    terms = models.TextField()
-
-    def __str__(self) -> str:
-        return f"Terms of the title of thread {self.pk}"
-
-
-class Worker(models.Model):
-    """A process that serves and writes replies, for as long as it says that it is there."""
-
-    name = models.CharField(max_length=300, primary_key=True)
-    seen_at = models.DateTimeField()
-
-    def __str__(self) -> str:
-        return self.name
-
-
 class Send(models.Model):
     """A send that its client may repeat: its idempotency key, and the reply that it began."""
 
@@ -355,35 +187,3 @@ class Send(models.Model):
 
     def __str__(self) -> str:
         return f"Send {self.pk}"
-
-
-class UsageQuerySet(models.QuerySet["Usage"]):
-    """What was used."""
-
-    def total(self) -> dict[str, int]:
-        """Return the sums of all numbers."""
-        names = ("replies", "prompt_tokens", "completion_tokens")
-        return self.aggregate(**{name: Coalesce(Sum(name), 0) for name in names})
-
-
-class Usage(models.Model):
-    """What one user has used of one model on one day; stays when threads are deleted."""
-
-    user = models.ForeignKey(User, models.CASCADE, related_name="usage", db_index=False)
-    date = models.DateField()
-    model = models.CharField(max_length=200)
-    replies = models.PositiveIntegerField(default=0)
-    prompt_tokens = models.PositiveBigIntegerField(default=0)
-    completion_tokens = models.PositiveBigIntegerField(default=0)
-
-    objects = UsageQuerySet.as_manager()
-
-    class Meta:
-        verbose_name_plural = "usage"
-        indexes = [models.Index(F("date").desc(), F("user"), F("model"), name="usage_by_date")]
-        constraints = [
-            models.UniqueConstraint(fields=["user", "date", "model"], name="one_row_a_day")
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.date} {self.model}"

@@ -1,0 +1,24 @@
+"""Threads, their messages, and how much was used of the models."""
+
+from chat.models.messages import Message, MessageQuerySet, MessageStatus, Send, Sender
+from chat.models.search import MessageTerms, TitleTerms, UnindexedText
+from chat.models.threads import Thread, ThreadEvent, ThreadManager
+from chat.models.usage import Usage, UsageQuerySet
+from chat.models.workers import Worker
+
+__all__ = [
+    "Message",
+    "MessageQuerySet",
+    "MessageStatus",
+    "MessageTerms",
+    "Send",
+    "Sender",
+    "Thread",
+    "ThreadEvent",
+    "ThreadManager",
+    "TitleTerms",
+    "UnindexedText",
+    "Usage",
+    "UsageQuerySet",
+    "Worker",
+]
