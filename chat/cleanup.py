@@ -21,20 +21,23 @@ def delete_expired_keys(limit: int) -> int:
 def delete_hidden_threads(limit: int) -> int:
     """Delete threads that are hidden, or whose user is, with their messages; return how many rows.
 
-    The newest messages go first, since each follows an older one.
+    The newest messages go first, since each follows an older one. Threads go by themselves: whoever
+    waits for one may hold a message.
     """
     threads = _ids_of_hidden_threads(limit)
     messages: list[int] = []
-    emptied = []
     for thread_id in threads:
         newest = Message.objects.filter(thread=thread_id).order_by("-pk")
         messages += newest.values_list("pk", flat=True)[: limit - len(messages)]
-        if len(messages) == limit:  # there may be more of this thread
+        if len(messages) == limit:
             break
-        emptied.append(thread_id)
-    _delete_messages(messages)
-    Thread.all_objects.filter(pk__in=emptied).delete()
-    return len(messages) + len(emptied)
+    if messages:
+        _delete_messages(messages)
+        return len(messages)
+    empty = Thread.all_objects.filter(pk__in=threads)
+    list(empty.select_for_update().order_by("pk").values_list("pk", flat=True))
+    empty.delete()
+    return len(threads)
 
 
 def _ids_of_hidden_threads(limit: int) -> list[int]:

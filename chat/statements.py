@@ -229,12 +229,12 @@ def delete_messages(ids: Sequence[int]) -> None:
     """Delete messages to which no others refer.
 
     The ORM would look for the messages that follow each, and for those that follow them, one level
-    of recursion a message.
+    of recursion a message. Rows are locked in the order of ids, as by all others.
     """
-    sql.execute(
-        f"DELETE FROM chat_message WHERE id IN ({', '.join(['%s'] * len(ids))})",  # noqa: S608  # nosec B608
-        *ids,
-    )
+    these = f"FROM chat_message WHERE id IN ({sql.placeholders(ids)})"
+    if connection.vendor == "postgresql":
+        sql.execute(f"SELECT 1 {these} ORDER BY id FOR UPDATE", *ids)  # nosec B608
+    sql.execute(f"DELETE {these}", *ids)  # nosec B608
 
 
 def save_reply_end(reply: Message, owner: str, *, only_if_generating: bool) -> bool:
@@ -274,7 +274,7 @@ def save_heartbeats(ids: Sequence[int], owner: str) -> None:
     if not ids:
         return
     mine = "SELECT id FROM chat_message WHERE status = %s AND owner = %s"
-    mine += f" AND id IN ({', '.join(['%s'] * len(ids))})"
+    mine += f" AND id IN ({sql.placeholders(ids)})"
     if connection.vendor == "postgresql":
         mine += " ORDER BY id FOR NO KEY UPDATE"
     sql.execute(

@@ -66,9 +66,11 @@ def delete_expired(limit: int) -> int:
 
 def _hide(ids: Sequence[int]) -> int:
     with transaction.atomic():
-        # Locked in the order of ids, as by all others; a send waits, and then finds no thread.
+        # Locked in the order of ids, as by all others; a send waits, and then finds no thread. Not
+        # locked as rows that go: who stores a message would wait, and hold what `stop` waits for.
         found = Thread.all_objects.filter(pk__in=ids, deleted_at=None)
-        list(found.select_for_update().order_by("pk").values_list("pk", flat=True))
+        locked = found.select_for_update(no_key=True).order_by("pk")
+        list(locked.values_list("pk", flat=True))
         number = found.update(deleted_at=timezone.now())
         actions.stop(Q(thread__in=ids))
     return number

@@ -41,6 +41,11 @@ def to_database(parameter: Any) -> Any:
     return parameter
 
 
+def placeholders(parameters: Sequence[Any]) -> str:
+    """Return the SQL for a list of so many parameters."""
+    return ", ".join(["%s"] * len(parameters))
+
+
 def now() -> str:
     """Return the SQL for the time by the database's clock, as Django's `Now` writes it."""
     if connection.vendor == "postgresql":

@@ -81,7 +81,8 @@ def stop(which: Q) -> list[int]:
 
     To be called in a transaction. The owner of each sees it at its next checkpoint.
     """
-    running = Message.objects.generating().filter(which).select_for_update(of=("self",))
+    running = Message.objects.generating().filter(which)
+    running = running.select_for_update(of=("self",), no_key=True)
     ids = list(running.order_by("pk").values_list("pk", flat=True))
     Message.objects.generating().filter(pk__in=ids).update(status=MessageStatus.STOPPED)
     return ids

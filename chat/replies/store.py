@@ -305,7 +305,8 @@ def save_outcome(started: StartedReply, text: str, thinking: str, outcome: Outco
             reply.status = outcome.status  # for those who read along
             return
         if outcome.status == MessageStatus.FAILED and not text:
-            Thread.objects.select_for_update().filter(pk=started.thread.pk).exists()
+            thread = Thread.objects.select_for_update(no_key=True)
+            thread.filter(pk=started.thread.pk).exists()
             if lifecycle.discard(reply):
                 reply.status = outcome.status
                 restore_thread(started)

@@ -83,8 +83,8 @@ def _index(queued: QuerySet[UnindexedText]) -> int:
         with transaction.atomic():
             done, _ = UnindexedText.objects.filter(pk__in=[pk for pk, _, _ in rows]).delete()
             if done == len(rows):
-                _store(message_texts, message_terms, MessageTerms, messages)
                 _store(title_texts, title_terms, TitleTerms, titles)
+                _store(message_texts, message_terms, MessageTerms, messages)
             else:  # somebody else has read them as well, and may have stored a newer text
                 transaction.set_rollback(True)
     except IntegrityError:
@@ -95,8 +95,12 @@ def _index(queued: QuerySet[UnindexedText]) -> int:
 def _store(
     texts: QuerySet[Any], terms: Sequence[Any], model: type[models.Model], ids: set[int]
 ) -> None:
-    """Store the terms of the texts that are still there, and remove those of the others."""
-    left = set(texts.values_list("pk", flat=True))
+    """Store the terms of the texts that are still there, and remove those of the others.
+
+    The texts are locked first, as by their deletion, which takes their terms with them.
+    """
+    locked = texts.select_for_update(no_key=True)
+    left = set(locked.values_list("pk", flat=True))
     stored = [row for row in terms if row.pk in left and row.terms]
     model._base_manager.filter(pk__in=ids - {row.pk for row in stored}).delete()
     model._base_manager.bulk_create(

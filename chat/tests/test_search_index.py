@@ -18,7 +18,7 @@ from chat.cleanup import delete_hidden_threads
 from chat.models import Message, MessageTerms, Sender, Thread, TitleTerms, UnindexedText
 from chat.search import database, index
 from chat.search.find import find
-from core import sql
+from core import cleanup, sql
 from testing.people import create_user
 from testing.processes import ROOT
 from testing.waiting import wait_until
@@ -93,14 +93,12 @@ def delete_by_sql(messages: list[Message]) -> None:
 
 def delete_the_thread(messages: list[Message]) -> None:
     Thread.objects.filter(pk=messages[0].thread_id).update(deleted_at="2026-01-01T00:00:00Z")
-    while delete_hidden_threads(2):
-        pass
+    cleanup.run([lambda _: delete_hidden_threads(2)])
 
 
 def delete_the_user(messages: list[Message]) -> None:
     messages[0].thread.user.delete()
-    while delete_hidden_threads(2) or delete_hidden_users(2):
-        pass
+    cleanup.run([lambda _: delete_hidden_threads(2), lambda _: delete_hidden_users(2)])
 
 
 @pytest.mark.parametrize(
