@@ -1,18 +1,17 @@
-"""The bodies that the chat calls take and the answers they give."""
+"""What the chat calls take, in their bodies and their queries."""
 
 import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from django.conf import settings
 from django.utils import timezone
 from ninja import Schema
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
-from typing_extensions import TypedDict
 
-from chat.formats import CheckedFormat, Format
+from chat.formats import CheckedFormat
 from chat.models import Thread
-from core.schemas import Answer, Body, Integral, NotBlank, Text
+from core.schemas import Body, Integral, NotBlank, Text
 
 Title = Annotated[NotBlank, Field(max_length=Thread.TITLE_LENGTH), AfterValidator(str.strip)]
 ModelName = Annotated[NotBlank, Field(max_length=200)]
@@ -21,7 +20,6 @@ Limit = Annotated[int, Field(ge=1, le=200)]
 
 
 MAX_WINDOW = settings.CHAT_CONTEXT_WINDOW_MAX
-Status = Literal["generating", "complete", "stopped", "interrupted", "failed"]
 
 
 class Options(Body):
@@ -193,151 +191,3 @@ class Period(Schema):
     """So many days, today included."""
 
     days: Annotated[int, Field(ge=1, le=366)] = 30
-
-
-class OptionsOut(TypedDict, total=False):
-    """The options that were chosen."""
-
-    temperature: float
-    top_p: float
-    top_k: int
-    min_p: float
-    repeat_penalty: float
-    seed: int
-    num_ctx: int
-    num_predict: int
-    stop: list[str]
-
-
-ShownTitle = Annotated[str, BeforeValidator(lambda title: title or Thread.UNTITLED)]
-
-
-class ThreadInList(Answer):
-    id: int
-    title: ShownTitle
-    model: str
-    created_at: datetime.datetime
-    updated_at: datetime.datetime
-    pinned: bool
-    archived: bool
-    expires_at: datetime.datetime | None
-
-
-class ThreadOut(ThreadInList):
-    system_prompt: str | None
-    options: OptionsOut
-    current_message_id: int | None
-
-
-class ThreadCreated(Schema):
-    thread_id: int
-    thread: ThreadOut
-
-
-class ThreadsOut(Schema):
-    threads: list[ThreadInList]
-    next: str | None
-
-
-class UsageOfReply(Answer):
-    prompt_tokens: int | None
-    completion_tokens: int | None
-    duration_ms: int | None
-    first_token_ms: int | None
-
-
-class ContextOut(Answer):
-    turns_kept: int | None
-    turns_dropped: int | None
-    characters_cut: int | None
-    tokens: int | None
-
-
-NoneIfEmpty = Annotated[str | None, BeforeValidator(lambda text: text or None)]
-
-
-class MessageOut(Answer):
-    """A message; what only replies have is null in a user's."""
-
-    id: int
-    parent_id: int | None
-    sibling_ids: list[int]
-    sender: Literal["user", "bot"]
-    content: str
-    thinking: str
-    status: Status
-    created_at: datetime.datetime
-    model: NoneIfEmpty
-    error_code: NoneIfEmpty
-    finish_reason: NoneIfEmpty
-    usage: UsageOfReply | None
-    context: ContextOut | None
-    format: Format | None
-    format_valid: bool | None
-
-
-class MessagesOut(Schema):
-    messages: list[MessageOut]
-    next: str | None
-
-
-class SearchResult(Answer):
-    """A message that was found; a title has no `message_id` and no `sender`.
-
-    The highlights are the parts of the snippet that were searched for, from and to, in characters.
-    """
-
-    thread_id: int
-    title: str
-    message_id: int | None
-    sender: Literal["user", "bot"] | None
-    created_at: datetime.datetime
-    snippet: str
-    highlights: list[tuple[int, int]]
-
-
-class SearchResults(Schema):
-    results: list[SearchResult]
-    next: str | None
-
-
-class StatusOut(Schema):
-    status: str
-
-
-class WholeReply(Schema):
-    response: str
-    message: MessageOut
-    usage: UsageOfReply
-
-
-class ModelOut(Schema):
-    name: str
-    size: int
-    family: str
-    parameter_size: str
-    modified_at: str
-
-
-class ModelsOut(Schema):
-    models: list[ModelOut]
-    default: str
-
-
-class UsageOfDay(Schema):
-    date: datetime.date
-    model: str
-    replies: int
-    prompt_tokens: int
-    completion_tokens: int
-
-
-class UsageTotal(Schema):
-    replies: int
-    prompt_tokens: int
-    completion_tokens: int
-
-
-class UsageOut(Schema):
-    days: list[UsageOfDay]
-    total: UsageTotal
