@@ -21,9 +21,11 @@ from chat.ollama.errors import ModelError, PromptTooLong, UnknownModel
 from chat.prompt.estimate import estimate
 from chat.prompt.marks import neutralize_markup
 from chat.prompt.window import TOKENS_OF_A_TEMPLATE
+from chat.replies import log
 from chat.replies.events import Cursor, Delta, End, Event, Failure, KeepAlive
 from chat.replies.live import KEEP_ALIVE_SECONDS, PIECE_SECONDS
 from core.database import in_background, in_database, writers
+from core.errors import ApiError
 from openai_api.errors import ModelNotFound
 
 logger = logging.getLogger(__name__)
@@ -100,8 +102,8 @@ class Generation:
                 await self._count(stats)
 
     async def _count(self, stats: Stats | None) -> None:
-        """Add to what the user has used; where Ollama's report is missing, by estimates."""
-        size = sum(estimate(message["content"]) for message in self.messages)
+        """Add to what the user has used."""
+        prompt_tokens, completion_tokens = self._tokens(stats)
         try:
             await in_background(
                 writers,
@@ -109,17 +111,46 @@ class Generation:
                 self.user.pk,
                 self.model,
                 replies=1,
-                prompt_tokens=stats.prompt_tokens if stats else size,
-                completion_tokens=stats.completion_tokens if stats else self.pieces,
+                prompt_tokens=prompt_tokens,
+                completion_tokens=completion_tokens,
             )
         except DatabaseError:
             logger.exception("A completion of user %s was not counted", self.user.pk)
 
+    def _tokens(self, stats: Stats | None) -> tuple[int, int]:
+        """Return those of the prompt and the text; estimates where Ollama's report is missing."""
+        if stats:
+            return stats.prompt_tokens, stats.completion_tokens
+        return sum(estimate(message["content"]) for message in self.messages), self.pieces
+
     def _finish(self, task: asyncio.Task[Stats]) -> None:
         _tasks.discard(task)
         self._news.set()
-        if not task.cancelled():
-            task.exception()  # which the reader gets, if there is one
+        self._log(task)
+
+    def _log(self, task: asyncio.Task[Stats]) -> None:
+        """Write a line, as for replies that are stored."""
+        stats, error = None, None
+        if task.cancelled():
+            status = MessageStatus.STOPPED
+        elif error := task.exception():  # which the reader gets, if there is one
+            status = MessageStatus.FAILED
+        else:
+            status, stats = MessageStatus.COMPLETE, task.result()
+        prompt_tokens, completion_tokens = self._tokens(stats)
+        log.write(
+            log.ReplyEnd(
+                status=status,
+                model=self.model,
+                code=error.code if isinstance(error, ApiError) else None,
+                finish_reason=stats.finish_reason if stats else None,
+                host=log.host(),
+                prompt_tokens=prompt_tokens,
+                completion_tokens=completion_tokens,
+                first_token_ms=self.first_token_ms,
+                milliseconds=int((time.monotonic() - self.began_at) * 1000),
+            )
+        )
 
     def _last_event(self) -> Event:
         try:

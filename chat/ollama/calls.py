@@ -33,10 +33,10 @@ async def call(model: str = "", num_ctx: int = 0) -> AsyncIterator[Call]:
         yield this
         this.hear()
     except TimeoutError:
-        this.fail()
+        this.time_out()
         raise ModelTimeout from None
     except (httpx.TransportError, aiohttp.ClientError, ConnectionError) as error:
-        this.fail()
+        this.break_off()
         raise ModelUnavailable from error
     except ollama.ResponseError as error:
         this.hear()

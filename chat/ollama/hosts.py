@@ -54,8 +54,12 @@ class Call:
         if self._model:
             self._model.hear()
 
-    def fail(self) -> None:
-        """Note that the call got no answer, or not all of it."""
+    def break_off(self) -> None:
+        """Note that there was no connection, or that it was lost."""
+        self._host.doubt(self.heard_at)
+
+    def time_out(self) -> None:
+        """Note that nothing was heard for too long."""
         self._host.doubt(self.heard_at)
         if self._model:
             self._model.doubt(self.heard_at)

@@ -13,11 +13,11 @@ from chat.ollama.continuation import can_continue
 from chat.ollama.errors import CannotContinue
 from chat.prompt.estimate import estimate
 from chat.prompt.window import require_fit
-from chat.replies import lifecycle, live, readers, store, titles
+from chat.replies import lifecycle, live, log, readers, store, titles
 from chat.replies.drafts import Draft, Regeneration
 from chat.replies.live import ServerShuttingDown
 from chat.replies.store import BranchMoved, ReplyInProgress, StartedReply
-from chat.replies.takeover import rescue
+from chat.replies.takeover import find_stopped_orphans, rescue
 from core.database import in_background, in_database, writers
 
 STOP_POLL_SECONDS = 0.1
@@ -141,9 +141,14 @@ def stop(which: Q) -> list[int]:
     """
     with transaction.atomic():
         ids = lifecycle.stop(which)
+    elsewhere = []
     for reply_id in ids:
         if reply := live.registry.replies.get(reply_id):
             reply.loop.call_soon_threadsafe(reply.end, MessageStatus.STOPPED)
+        else:
+            elsewhere.append(reply_id)
+    for orphan in find_stopped_orphans(elsewhere):
+        log.write_orphan(orphan, MessageStatus.STOPPED)
     return ids
 
 

@@ -111,9 +111,10 @@ def take_over(orphan: Message) -> bool:
     return bool(taken)
 
 
-def interrupt(orphan: Message) -> None:
-    """End a reply whose owner has died, unless it has come back meanwhile."""
-    _unchanged(orphan).update(status=MessageStatus.INTERRUPTED, heartbeat_at=None)
+def interrupt(orphan: Message) -> bool:
+    """End a reply whose owner has died, unless it has come back meanwhile; return whether."""
+    interrupted = _unchanged(orphan).update(status=MessageStatus.INTERRUPTED, heartbeat_at=None)
+    return bool(interrupted)
 
 
 def discard(reply: Message) -> bool:

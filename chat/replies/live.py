@@ -23,7 +23,7 @@ from chat.ollama.continuation import continue_chat
 from chat.ollama.errors import CannotContinue, ModelError, ModelUnavailable, PromptTooLong
 from chat.prompt.marks import neutralize_markup
 from chat.prompt.window import options_for
-from chat.replies import store, workers
+from chat.replies import log, store, workers
 from chat.replies.events import Cursor, Event, KeepAlive, last_event
 from chat.replies.lifecycle import NotOwner
 from chat.replies.readers import FOLLOWED_FOR
@@ -226,8 +226,8 @@ class LiveReply:
         await asyncio.wait([self._call])
         outcome = self._outcome()
         try:
-            if not self.is_elsewhere:
-                await self._save(outcome)
+            if stored := await self._save(outcome):
+                log.write_own(self.started, stored, int((time.monotonic() - self.began_at) * 1000))
         except NotOwner:
             self.is_elsewhere = True
         except BaseException:
@@ -258,8 +258,11 @@ class LiveReply:
             error = ModelUnavailable()
         return Outcome(status, error, stats, self.first_token_ms, self.pieces)
 
-    async def _save(self, outcome: Outcome) -> None:
-        """Store the outcome, however often the database has to be asked."""
+    async def _save(self, outcome: Outcome) -> Outcome | None:
+        """Store the outcome, however often the database has to be asked; return what is stored.
+
+        None where another process goes on.
+        """
         while not self.is_elsewhere:
             try:
                 await in_background(
@@ -280,7 +283,8 @@ class LiveReply:
                 logger.exception("The end of reply %s cannot be stored", self.started.reply.pk)
                 outcome = Outcome(MessageStatus.INTERRUPTED, None, None, None, self.pieces)
             else:
-                return
+                return outcome
+        return None
 
 
 class Registry:

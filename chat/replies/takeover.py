@@ -6,17 +6,18 @@ Whoever finds one takes it over: a reader, a sender, or the sweep that each proc
 import asyncio
 import contextvars
 import logging
+from collections.abc import Sequence
 from datetime import timedelta
 
 from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db.models import Q
 
-from chat.models import Message
+from chat.models import Message, MessageStatus
 from chat.ollama import client
 from chat.ollama.continuation import can_continue
 from chat.ollama.errors import ModelError
-from chat.replies import lifecycle, live, store, workers
+from chat.replies import lifecycle, live, log, store, workers
 from chat.replies.lifecycle import silence_of
 from chat.replies.owner import NOBODY, may_be_alive, this_process
 from core.database import in_background, writers
@@ -55,6 +56,18 @@ def find_orphans(which: Q) -> list[Message]:
     return [reply for reply in running.defer("thinking") if is_orphaned(reply)]
 
 
+def find_stopped_orphans(ids: Sequence[int]) -> list[Message]:
+    """Return those of these stopped replies that no process stores the last words of."""
+    if not ids:
+        return []
+    stopped = Message.objects.filter(pk__in=ids).exclude(heartbeat_at=None).with_silence()
+    return [
+        reply
+        for reply in stopped.defer("content", "thinking")
+        if not may_be_alive(reply.owner) or not lifecycle.has_unsaved_text(reply)
+    ]
+
+
 async def rescue_one(orphan: Message) -> None:
     """Take over an orphan, or end it where nobody can carry it on; once at a time."""
     if orphan.pk not in _rescues:
@@ -79,8 +92,8 @@ async def _rescue(orphan: Message) -> None:
             return  # the next sweep tries again
         can_go_on = False
     if not can_go_on:
-        await in_background(writers, lifecycle.interrupt, orphan)
-        logger.warning("Reply %s was interrupted: nobody can carry it on", orphan.pk)
+        if await in_background(writers, lifecycle.interrupt, orphan):
+            log.write_orphan(orphan, MessageStatus.INTERRUPTED)
         return
     started = await in_background(writers, store.take_over, orphan, window)
     if started:

@@ -57,7 +57,7 @@ async def generate(model: str = "llama3.2") -> str:
 
 def failing_call(health: Health) -> None:
     call = health.begin()
-    call.fail()
+    call.break_off()
     health.end(call)
 
 
@@ -128,7 +128,7 @@ async def test_a_hung_call_is_its_own_trouble_while_others_are_answered(
     health.begin("llama3.2", 8192).hear()
 
     await health.check("llama3.2")
-    hung.fail()
+    hung.time_out()
     await health.check("llama3.2")
 
     assert probe.number == 0
@@ -206,7 +206,7 @@ async def test_a_probe_of_a_model_that_was_lost_with_ollama_is_made_again(
 
     probe_host = Probe()
     health = Health(probe_host, lose_the_first)
-    health.begin("llama3.2", 8192).fail()
+    health.begin("llama3.2", 8192).time_out()
     with pytest.raises(ModelUnavailable):
         await health.check("llama3.2")
     probe_host.failures = math.inf
@@ -240,3 +240,17 @@ async def test_a_model_that_is_only_slow_for_one_is_not_doubted(
     await health.check("llama3.2")
 
     assert len(ollama.chats) == seen
+
+
+async def test_a_connection_that_breaks_off_raises_no_doubt_about_the_model(
+    health: Health, ollama: ScriptedOllama
+) -> None:
+    ollama.script = Script(then="die")
+    with pytest.raises(ModelUnavailable):
+        await say()
+    ollama.script = Script(["Yes."], hold_after=0)
+
+    async with asyncio.timeout(1):
+        await health.check("llama3.2")
+
+    assert len(ollama.chats) == 1
