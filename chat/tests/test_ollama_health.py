@@ -247,7 +247,7 @@ async def test_a_connection_that_breaks_off_raises_no_doubt_about_the_model(
 ) -> None:
     ollama.script = Script(then="die")
     with pytest.raises(ModelUnavailable):
-        await say()
+        await generate()
     ollama.script = Script(["Yes."], hold_after=0)
 
     async with asyncio.timeout(1):
