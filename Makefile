@@ -1,6 +1,6 @@
 # What one types: `make run`, `make test`. Kept to what GNU make 3.81 can do, which macOS ships.
 
-.PHONY: help run test test-fast lint bench python
+.PHONY: help run test test-fast test-cluster lint bench python
 
 NEW_ENOUGH := -c "import sys; sys.exit(sys.version_info < (3, 11))"
 
@@ -16,7 +16,7 @@ endif
 SET_UP = exec $(PYTHON) llama_chatbot/launch/bootstrap.py
 
 help:
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s  %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s  %s\n", $$1, $$2}' Makefile
 
 run: python ## install what is missing and serve on PORT (default 8000) until Ctrl-C
 	@$(SET_UP) run
@@ -30,6 +30,10 @@ test: python ## run the tests; pytest's own arguments go in ARGS="..."
 test-fast: python ## run the tests that start no processes, in seconds; ARGS as above
 	@$(SET_UP) tools
 	@exec .venv/bin/python -m pytest -rs -m "not process" $(ARGS)
+
+test-cluster: python ## kill and hang each part of two hosts in turn, and print what users saw
+	@$(SET_UP) tools
+	@exec .venv/bin/python -m pytest -n 0 -q -s llama_chatbot/tests/test_cluster.py $(ARGS)
 
 lint: python ## run the linters and the type checker
 	@$(SET_UP) tools

@@ -7,9 +7,6 @@ import asyncio
 import os
 import resource
 import shutil
-import socket
-import subprocess
-import sys
 import tempfile
 from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -51,34 +48,15 @@ from accounts.models import Token, User  # noqa: E402
 from chat.models import Thread  # noqa: E402
 from testing.fixtures.databases import default_database  # noqa: E402
 from testing.people import create_session, create_user  # noqa: E402
-from testing.processes import Memcached, PostgreSQL, Process, Server  # noqa: E402
-from testing.waiting import wait_until  # noqa: E402
+from testing.processes import (  # noqa: E402
+    Memcached,
+    PostgreSQL,
+    ScriptedModel,
+    Server,
+)
 
 OPEN_FILES = 10_240
 R = TypeVar("R")
-
-
-class ScriptedModel(Process):
-    """The scripted Ollama in a process of its own, answering `tokens` words at a fixed rate."""
-
-    def __init__(self, interval: float, tokens: int) -> None:
-        super().__init__()
-        self.arguments = ["--interval", str(interval), "--tokens", str(tokens)]
-        self.url = f"http://127.0.0.1:{self.port}"
-
-    def start(self) -> None:
-        """Start it; `wait()` returns when it listens."""
-        module = ["-m", "testing.scripted_ollama", "--port", str(self.port)]
-        self._spawn([sys.executable, *module, *self.arguments], os.environ, subprocess.DEVNULL)
-
-    def wait(self) -> None:
-        """Wait until it listens."""
-        wait_until(self._listens, 30, "the scripted Ollama does not listen")
-
-    def _listens(self) -> bool:
-        with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
-            return True
-        return False
 
 
 @dataclass(frozen=True)

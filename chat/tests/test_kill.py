@@ -23,6 +23,7 @@ from testing.people import Caller, create_user
 from testing.persistent import Reader
 from testing.processes import Memcached, Nginx, Server
 from testing.scripted_ollama import Script, ScriptedOllama
+from testing.scripted_ollama.script import numbered
 
 TOKENS = 400
 TOKEN_SECONDS = 1 / 40
@@ -39,15 +40,10 @@ class Size(NamedTuple):
 SIZE = Size(200, 110) if os.environ.get("KILL_TEST") == "whole" else Size(24, 10)
 
 
-def tokens_for(message: str) -> list[str]:
-    """Return the reply to a message: each token says which it is, in letters of all sizes."""
-    return [f"{message}:", *(f" {number}é🦙" for number in range(1, TOKENS))]
-
-
 def answer(body: Mapping[str, Any]) -> Script:
     """Return the script for a message."""
     said = [m["content"] for m in body["messages"] if m["role"] == "user"]
-    return Script(tokens_for(said[-1]), interval=TOKEN_SECONDS)
+    return Script(numbered(said[-1], TOKENS), interval=TOKEN_SECONDS)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -169,7 +165,7 @@ async def read_while(
 def assert_whole(readers: Sequence[Reader]) -> None:
     """Assert that each reader has the whole text, no character lost or doubled."""
     for reader in readers:
-        whole = "".join(tokens_for(reader.message))
+        whole = "".join(numbered(reader.message, TOKENS))
         assert (reader.ending, reader.text) == ("end complete", whole)
 
 
@@ -197,7 +193,7 @@ def test_nobody_is_refused_while_processes_are_replaced(
         server.terminate(10)
         terminated.append(time.monotonic() - began)
 
-    with Nginx(tmp_path, [server.port for server in servers], has_tls=False) as nginx:
+    with Nginx(tmp_path, servers, has_tls=False) as nginx:
         readers = readers_of([nginx.url])
         asyncio.run(read_while(servers, terminate, readers))
 

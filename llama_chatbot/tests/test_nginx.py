@@ -33,7 +33,7 @@ def site(start_server: StartServer, tmp_path: Path) -> Iterator[Site]:
     servers = (start_server(**PROXY), start_server(**PROXY))
     directory = tmp_path / "nginx"
     directory.mkdir()
-    with Nginx(directory, [server.port for server in servers]) as nginx:
+    with Nginx(directory, servers) as nginx:
         yield Site(nginx, servers)
 
 

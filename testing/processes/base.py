@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from random import SystemRandom
-from typing import IO, Self
+from typing import IO, NamedTuple, Self
 
 from testing.waiting import wait_until
 
@@ -35,10 +35,21 @@ def free_port() -> int:
             return port
 
 
+class Host(NamedTuple):
+    """A machine that processes run on: its address, and what their commands begin with there."""
+
+    address: str = "127.0.0.1"
+    prefix: tuple[str, ...] = ()
+
+
+LOCALHOST = Host()
+
+
 class Process(ABC):
     """A process in a session of its own, that is gone when its `with` block or pytest ends."""
 
-    def __init__(self) -> None:
+    def __init__(self, host: Host = LOCALHOST) -> None:
+        self.host = host
         self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -52,7 +63,7 @@ class Process(ABC):
         if self.running:
             raise RuntimeError(f"{type(self).__name__} runs already")
         self._process = subprocess.Popen(
-            command,
+            [*self.host.prefix, *command],
             cwd=ROOT,
             env=dict(env),
             stdin=subprocess.DEVNULL,

@@ -11,7 +11,7 @@ from testing.waiting import wait_until
 
 
 class Memcached(Process):
-    """A Memcached of its own, on 127.0.0.1, 64 MB."""
+    """A Memcached of its own, 64 MB."""
 
     @staticmethod
     def available() -> bool:
@@ -21,11 +21,11 @@ class Memcached(Process):
     @property
     def location(self) -> str:
         """What CACHE_LOCATION is set to."""
-        return f"127.0.0.1:{self.port}"
+        return f"{self.host.address}:{self.port}"
 
     def start(self) -> None:
         """Start it, empty, on its port, which stays the same, and wait until it answers."""
-        command = ["memcached", "-l", "127.0.0.1", "-p", str(self.port), "-U", "0"]
+        command = ["memcached", "-l", self.host.address, "-p", str(self.port), "-U", "0"]
         if os.getuid() == 0:
             command += ["-u", "nobody"]
         self._spawn(command, os.environ, subprocess.DEVNULL)
@@ -38,7 +38,7 @@ class Memcached(Process):
     def _answers(self) -> bool:
         with (
             suppress(OSError),
-            socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection,
+            socket.create_connection((self.host.address, self.port), timeout=1) as connection,
         ):
             connection.sendall(b"version\r\n")
             return connection.recv(64).startswith(b"VERSION")

@@ -10,12 +10,14 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from testing.processes.base import ROOT, Process, free_port
+from testing.processes.base import LOCALHOST, ROOT, Host, Process, free_port
+from testing.processes.server import Server
 from testing.waiting import wait_until
 
 PROGRAM = shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/bin:/opt/homebrew/bin")
 CERTIFICATES = "/etc/letsencrypt/live/api.example.com"
 
+SHIPPED = "    server {} max_fails=0;\n"
 MAIN = """
 daemon off;
 pid {directory}/nginx.pid;
@@ -34,23 +36,31 @@ http {{
 
 
 class Nginx(Process):
-    """The site of deploy/nginx.conf in front of servers on `ports`; only ports and paths differ.
+    """The site of deploy/nginx.conf in front of servers; only its addresses and paths differ.
 
     Without `has_tls` it serves plain HTTP.
     """
 
-    def __init__(self, directory: Path, ports: Sequence[int], *, has_tls: bool = True) -> None:
-        super().__init__()
+    def __init__(
+        self,
+        directory: Path,
+        servers: Sequence[Server],
+        *,
+        has_tls: bool = True,
+        host: Host = LOCALHOST,
+    ) -> None:
+        super().__init__(host)
         self.has_tls = has_tls
         self.http_port = free_port()
         self.directory = directory
         site = (ROOT / "deploy" / "nginx.conf").read_text()
-        for shipped, port in zip((8000, 8001), ports, strict=True):
-            assert f"127.0.0.1:{shipped} " in site
-            site = site.replace(f"127.0.0.1:{shipped} ", f"127.0.0.1:{port} ")
+        lines = [SHIPPED.format(f"{server.host.address}:{server.port}") for server in servers]
+        shipped = "".join(SHIPPED.format(f"127.0.0.1:{port}") for port in (8000, 8001))
+        assert shipped in site
+        site = site.replace(shipped, "".join(lines))
         site = re.sub(r"listen \[::\].*;", "", site)
-        site = site.replace("listen 80;", f"listen 127.0.0.1:{self.http_port};")
-        site = site.replace("listen 443 ", f"listen 127.0.0.1:{self.port} ")
+        site = site.replace("listen 80;", f"listen {host.address}:{self.http_port};")
+        site = site.replace("listen 443 ", f"listen {host.address}:{self.port} ")
         site = site.replace(CERTIFICATES, str(directory))
         site = site.replace("/var/log/nginx", str(directory))
         if not has_tls:
@@ -66,7 +76,7 @@ class Nginx(Process):
     @property
     def url(self) -> str:
         """The base of every path, without a slash at its end."""
-        return f"{'https' if self.has_tls else 'http'}://127.0.0.1:{self.port}"
+        return f"{'https' if self.has_tls else 'http'}://{self.host.address}:{self.port}"
 
     def log(self) -> str:
         """All requests that it has logged."""
@@ -81,7 +91,7 @@ class Nginx(Process):
         """Start it with a certificate of its own, and wait until it answers."""
         assert PROGRAM, "nginx is not installed"
         command = "openssl req -x509 -newkey rsa:2048 -nodes -keyout privkey.pem -out fullchain.pem"
-        subject = ["-subj", "/CN=nginx", "-addext", "subjectAltName=IP:127.0.0.1"]
+        subject = ["-subj", "/CN=nginx", "-addext", f"subjectAltName=IP:{self.host.address}"]
         subprocess.run(
             [*command.split(), *subject],
             cwd=self.directory,
@@ -98,6 +108,6 @@ class Nginx(Process):
             raise
 
     def _answers(self) -> bool:
-        with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
+        with suppress(OSError), socket.create_connection((self.host.address, self.port), timeout=1):
             return True
         return False

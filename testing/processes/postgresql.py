@@ -8,15 +8,15 @@ from pathlib import Path
 
 import psycopg
 
-from testing.processes.base import Process
+from testing.processes.base import LOCALHOST, Host, Process
 from testing.waiting import wait_until
 
 
 class PostgreSQL(Process):
     """A PostgreSQL with a cluster of its own, and one empty database."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, host: Host = LOCALHOST) -> None:
+        super().__init__(host)
         # Not below pytest's own directory, which the user postgres may not enter.
         self._directory = tempfile.TemporaryDirectory(prefix="postgresql-")
 
@@ -30,7 +30,7 @@ class PostgreSQL(Process):
     @property
     def url(self) -> str:
         """What DATABASE_URL is set to."""
-        return f"postgres://postgres@127.0.0.1:{self.port}/postgres"
+        return f"postgres://postgres@{self.host.address}:{self.port}/postgres"
 
     def start(self) -> None:
         """Make the cluster, if this is the first time, and wait until it answers."""
@@ -53,8 +53,10 @@ class PostgreSQL(Process):
         ]
         if not data.exists():
             subprocess.run([*as_user, *make], check=True, stdout=subprocess.DEVNULL, cwd="/")
+            with (data / "pg_hba.conf").open("a") as access:
+                access.write("host all all 0.0.0.0/0 trust\n")
         options = ["-p", str(self.port), "-k", "", "-c", "fsync=off"]
-        serve = [programs / "postgres", "-D", data, "-h", "127.0.0.1", *options]
+        serve = [programs / "postgres", "-D", data, "-h", self.host.address, *options]
         command = [*as_user, *map(str, serve)]
         process = self._spawn(command, os.environ, subprocess.DEVNULL)
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from testing.processes.base import INHERITED, Process, children_of, command_line_of
+from testing.processes.base import INHERITED, LOCALHOST, Host, Process, children_of, command_line_of
 from testing.waiting import wait_until
 
 
@@ -26,12 +26,13 @@ class Server(Process):
         workers: int = 1,
         uvicorn_args: Sequence[str] = (),
         application: str = "llama_chatbot.asgi:application",
+        host: Host = LOCALHOST,
     ) -> None:
-        super().__init__()
+        super().__init__(host)
         self.env = dict(env or {})
         self.workers = workers
         self.log_file = directory / f"server-{self.port}.log"
-        self._arguments = [application, "--host", "127.0.0.1", "--port", str(self.port)]
+        self._arguments = [application, "--host", host.address, "--port", str(self.port)]
         if workers > 1:
             self._arguments += ["--workers", str(workers)]
         self._arguments += uvicorn_args
@@ -39,7 +40,7 @@ class Server(Process):
     @property
     def url(self) -> str:
         """The base of every path, without a slash at its end."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.host.address}:{self.port}"
 
     def start(self, timeout: float = 30.0) -> None:
         """Start it and wait until `GET /health/live/` is 200.
@@ -64,7 +65,7 @@ class Server(Process):
             raise
 
     def _is_live(self) -> bool:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=1)
+        connection = http.client.HTTPConnection(self.host.address, self.port, timeout=1)
         try:
             connection.request("GET", "/health/live/")
             return connection.getresponse().status == 200

@@ -190,3 +190,8 @@ def echo(body: Mapping[str, Any]) -> Script:
     """Return the default answer: "You said: <last user message>"."""
     said = [m.get("content") or "" for m in body.get("messages") or [] if m.get("role") == "user"]
     return Script(tokens_of(f"You said: {said[-1] if said else ''}"))
+
+
+def numbered(message: str, tokens: int) -> list[str]:
+    """Return the tokens of a reply to a message: each says which it is."""
+    return [f"{message}:", *(f" {number}é🦙" for number in range(1, tokens))]

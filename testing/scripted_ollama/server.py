@@ -33,7 +33,10 @@ class ScriptedOllama:
     - `chats`: the calls seen that had a model write; `open`: how many are being served.
     """
 
-    def __init__(self, port: int = 0, *, benchmark: bool = False) -> None:
+    def __init__(
+        self, port: int = 0, *, address: str = "127.0.0.1", benchmark: bool = False
+    ) -> None:
+        self.address = address
         self.port = port  # 0: the first start picks a free one, later starts keep it
         self.models = {
             "llama3.2:latest": ModelInfo(),
@@ -65,7 +68,7 @@ class ScriptedOllama:
     @property
     def url(self) -> str:
         """What OLLAMA_HOST is set to."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.address}:{self.port}"
 
     @property
     def is_running(self) -> bool:
@@ -107,7 +110,7 @@ class ScriptedOllama:
         runner = web.AppRunner(self._application(), handler_cancellation=True, access_log=None)
         await runner.setup()
         try:
-            site = web.TCPSite(runner, "127.0.0.1", self.port, backlog=4096)
+            site = web.TCPSite(runner, self.address, self.port, backlog=4096)
             await site.start()
             self.port = runner.addresses[0][1]
             ready.set_result(None)
