@@ -161,6 +161,8 @@ class MemcachedCache(BaseCache):
 
     def touch(self, key: Any, timeout: Any = DEFAULT_TIMEOUT, version: Any = None) -> bool:
         """Give a key a new expiry; return whether there is such a key."""
+        if timeout == 0:
+            return self.delete(key, version)
         key, expiry = self.memcached_key(key, version), self.expiry(timeout)
         return bool(self._call(key, lambda client: client.touch(key, expiry), miss=False))
 
