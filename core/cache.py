@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from hashlib import blake2b
 from typing import Any
+from uuid import uuid4
 
 import pylibmc
 from django.core.cache.backends.base import (
@@ -192,6 +193,17 @@ class MemcachedCache(BaseCache):
                 server.call(lambda client: client.flush_all())
             except ServerAway:
                 continue
+
+    def count_away(self) -> int:
+        """Return how many of the servers do not keep a value."""
+        key = f"health-{uuid4()}"
+        away = 0
+        for server in self.servers:
+            try:
+                away += not server.call(lambda client: client.set(key, 1, 5) and client.get(key))
+            except ServerAway:
+                away += 1
+        return away
 
     def validate_key(self, key: str) -> None:
         """Raise `InvalidCacheKey` for a key that Memcached does not take."""

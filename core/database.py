@@ -8,7 +8,14 @@ from typing import Any, ParamSpec, TypeVar
 
 from asgiref.sync import sync_to_async
 from django.conf import settings
-from django.db import close_old_connections, connections
+from django.db import Error as DatabaseError
+from django.db import (
+    InterfaceError,
+    OperationalError,
+    close_old_connections,
+    connection,
+    connections,
+)
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -23,6 +30,34 @@ STATEMENT_SECONDS = 30
 writers = ThreadPoolExecutor(settings.WRITER_THREADS, thread_name_prefix="writer")
 followers = ThreadPoolExecutor(settings.FOLLOWER_THREADS, thread_name_prefix="follower")
 heartbeats = ThreadPoolExecutor(1, thread_name_prefix="heartbeat")
+
+
+OUTAGES_OF_SQLITE = {
+    "SQLITE_FULL": "its disk is full",
+    "SQLITE_BUSY": "is locked by another program",
+    "SQLITE_LOCKED": "is locked by another program",
+    "SQLITE_READONLY": "is read-only",
+    "SQLITE_PERM": "cannot be opened",
+    "SQLITE_CANTOPEN": "cannot be opened",
+    "SQLITE_IOERR": "cannot be read or written",
+}
+OUTAGES_OF_POSTGRESQL = {
+    "25006": "is read-only",
+    "53100": "its disk is full",
+    "57014": "does not answer in time",  # its statement_timeout
+}
+
+
+def outage(error: DatabaseError) -> str | None:
+    """Return why the database cannot serve at the moment; None where the error is a mistake."""
+    cause = error.__cause__
+    if name := getattr(cause, "sqlite_errorname", ""):
+        # The extended names begin with these, as SQLITE_IOERR_WRITE does.
+        return next((why for code, why in OUTAGES_OF_SQLITE.items() if name.startswith(code)), None)
+    if why := OUTAGES_OF_POSTGRESQL.get(getattr(cause, "sqlstate", None) or ""):
+        return why
+    is_away = isinstance(error, OperationalError | InterfaceError)
+    return "does not answer" if is_away and connection.vendor == "postgresql" else None
 
 
 async def in_database(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:

@@ -4,6 +4,7 @@ Under ASGI Django runs each sync hook of a middleware in a thread: ten such hook
 the time of listing threads. The hooks used here never block, except where noted.
 """
 
+import logging
 from collections.abc import Awaitable
 from typing import Any, cast
 
@@ -12,6 +13,7 @@ from django.contrib.auth.middleware import AuthenticationMiddleware
 from django.contrib.messages.middleware import MessageMiddleware
 from django.contrib.sessions.exceptions import SessionInterrupted
 from django.contrib.sessions.middleware import SessionMiddleware
+from django.db import Error as DatabaseError
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.middleware.clickjacking import XFrameOptionsMiddleware
@@ -20,7 +22,11 @@ from django.middleware.security import SecurityMiddleware
 from django.utils.deprecation import MiddlewareMixin
 from whitenoise.middleware import WhiteNoiseMiddleware
 
+from core.database import outage
+from core.errors import Unavailable
 from core.middleware import View
+
+logger = logging.getLogger(__name__)
 
 
 def on_the_event_loop(middleware: type[MiddlewareMixin]) -> type[MiddlewareMixin]:
@@ -66,6 +72,13 @@ class Sessions(SessionMiddleware):
                 return await sync_to_async(self.process_response)(request, response)
             except SessionInterrupted:
                 return response  # ended elsewhere in the meantime: the request has been served
+            except DatabaseError as error:
+                if not (reason := outage(error)):
+                    raise
+                logger.error("A session is not saved, the database %s: %s", reason, error)
+                # Reading goes on: what is lost is only when the session was last seen.
+                is_read = request.method in ("GET", "HEAD", "OPTIONS")
+                return response if is_read else Unavailable().response()
         return self.process_response(request, response)
 
 

@@ -6,12 +6,13 @@ from itertools import islice
 from typing import Any
 
 from django.core.exceptions import ValidationError as DjangoValidationError
-from django.db import OperationalError, connection
+from django.db import Error as DatabaseError
 from django.http import Http404, HttpRequest, HttpResponse
 from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, HttpError, ValidationError
 
 from core import ratelimit
+from core.database import outage
 from core.errors import MAX_FIELDS, ApiError, NotAuthenticated, NotFound, Unavailable
 
 logger = logging.getLogger(__name__)
@@ -25,7 +26,7 @@ def register(api: NinjaAPI) -> None:
     api.exception_handler(Http404)(handle_not_found)
     api.exception_handler(ValidationError)(handle_invalid_request)
     api.exception_handler(DjangoValidationError)(handle_invalid_model)
-    api.exception_handler(OperationalError)(handle_database_error)
+    api.exception_handler(DatabaseError)(handle_database_error)
     api.exception_handler(Exception)(reraise)
 
 
@@ -84,11 +85,12 @@ def handle_invalid_model(request: HttpRequest, error: DjangoValidationError) -> 
     return invalid(error.message_dict).response()
 
 
-def handle_database_error(request: HttpRequest, error: OperationalError) -> HttpResponse:
-    """Return 503 while the database is away or locked; raise SQLite's other errors again."""
-    if connection.vendor == "sqlite" and "locked" not in str(error):
+def handle_database_error(request: HttpRequest, error: DatabaseError) -> HttpResponse:
+    """Return 503 while the database cannot serve; raise other errors again."""
+    reason = outage(error)
+    if reason is None:
         raise error
-    logger.exception("The database does not answer")
+    logger.exception("The database %s", reason)
     return Unavailable().response()
 
 

@@ -4,6 +4,7 @@ All of it is async only: under ASGI, a sync middleware would occupy a thread for
 request runs. Django's own middleware, adapted in the same way, is in `django_middleware.py`.
 """
 
+import logging
 import re
 from collections.abc import Awaitable, Callable
 from typing import ClassVar
@@ -12,11 +13,15 @@ from uuid import uuid4
 from asgiref.sync import markcoroutinefunction
 from django.conf import settings
 from django.core.exceptions import DisallowedHost
+from django.db import Error as DatabaseError
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 
-from core.errors import ApiError, CrossOrigin, error_for_status
+from core.database import outage
+from core.errors import ApiError, CrossOrigin, Unavailable, error_for_status
 from core.logs import current_request
+
+logger = logging.getLogger(__name__)
 
 View = Callable[[HttpRequest], Awaitable[HttpResponseBase]]
 
@@ -85,7 +90,10 @@ class JsonErrors(AsyncMiddleware):
         return error
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
-        """Answer an `ApiError` raised by a view outside Ninja, such as the admin's login."""
+        """Answer an error of a view outside Ninja, such as the admin's, that is no crash."""
+        if isinstance(error, DatabaseError) and (reason := outage(error)):
+            logger.error("The database %s: %s", reason, error)
+            return Unavailable().response()
         return error.response() if isinstance(error, ApiError) else None
 
 

@@ -1,79 +1,110 @@
 """Health checks: whether the process is alive, and whether it can serve."""
 
 import asyncio
-from collections.abc import Callable
-from typing import Any, Literal
+import contextvars
+import logging
+import time
+from collections.abc import Awaitable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 from uuid import uuid4
 
-from asgiref.sync import sync_to_async
 from django.core.cache import cache
-from django.db import DatabaseError, connection
+from django.db import Error as DatabaseError
 from django.http import HttpRequest
-from ninja import Router, Schema, Status
+from ninja import Router, Status
 
 from chat.ollama import calls
 from chat.ollama.errors import ModelError
+from chat.replies import workers
+from core.database import in_background, outage
 
 router = Router(auth=None, tags=["health"])
 
 CHECK_SECONDS = 3.0
+MAX_AGE_SECONDS = 0.5  # of an answer: anybody may ask, and each check writes to the database
+
+logger = logging.getLogger(__name__)
 
 
-class Live(Schema):
-    """The process serves."""
-
-    status: Literal["ok"]
-
-
-class Ready(Schema):
-    """The state of each: "ok" or a reason."""
-
-    database: str
-    cache: str
-    ollama: str
-
-
-@router.api_operation(["GET", "HEAD"], "/live/", response=Live)
+@router.api_operation(["GET", "HEAD"], "/live/")
 async def live(request: HttpRequest) -> dict[str, str]:
     """Answer for as long as the process serves requests."""
     return {"status": "ok"}
 
 
-@router.api_operation(["GET", "HEAD"], "/ready/", response={200: Ready, 503: Ready})
+@router.api_operation(
+    ["GET", "HEAD"], "/ready/", response={200: dict[str, str], 503: dict[str, str]}
+)
 async def ready(request: HttpRequest) -> Status[dict[str, str]]:
-    """Return the state of the database, the cache and Ollama: each `"ok"` or a reason."""
-    database_state, cache_state, ollama_state = await asyncio.gather(
-        with_timeout(sync_to_async(check_database, thread_sensitive=False)),
-        with_timeout(sync_to_async(check_cache, thread_sensitive=False)),
-        with_timeout(check_ollama),
-    )
-    state = {"database": database_state, "cache": cache_state, "ollama": ollama_state}
-    return Status(200 if set(state.values()) == {"ok"} else 503, state)
+    """Return the state of the database, the cache and Ollama: each `"ok"` or a reason.
+
+    503 only where the database does not take a write: without the others most calls still work,
+    and another host would not be better off.
+    """
+    state = await readiness.read()
+    return Status(200 if state["database"] == "ok" else 503, state)
 
 
-async def with_timeout(check: Callable[[], Any]) -> str:
+class Readiness:
+    """The state of what the process needs, checked once for all who ask at the same time."""
+
+    def __init__(self) -> None:
+        # A check that hangs keeps its thread; those that follow it wait in vain, and say so.
+        self._threads = ThreadPoolExecutor(2, thread_name_prefix="health")
+        self._check: asyncio.Task[dict[str, str]] | None = None
+        self._began_at = 0.0  # of time.monotonic()
+
+    async def read(self) -> dict[str, str]:
+        """Return the state, checked within the last half second."""
+        now = time.monotonic()
+        if self._check is None or (self._check.done() and now - self._began_at > MAX_AGE_SECONDS):
+            self._began_at = now
+            # In a context of its own, since it outlives the request that began it.
+            self._check = asyncio.create_task(self._run(), context=contextvars.Context())
+        return await asyncio.shield(self._check)
+
+    async def _run(self) -> dict[str, str]:
+        database, cache, ollama = await asyncio.gather(
+            with_timeout(in_background(self._threads, check_database)),
+            with_timeout(in_background(self._threads, check_cache)),
+            with_timeout(check_ollama()),
+        )
+        return {"database": database, "cache": cache, "ollama": ollama}
+
+
+readiness = Readiness()
+
+
+async def with_timeout(check: Awaitable[str]) -> str:
     """Return the result of a check, or that it timed out."""
     try:
         async with asyncio.timeout(CHECK_SECONDS):
-            return str(await check())
+            return await check
     except TimeoutError:
         return "does not answer in time"
 
 
 def check_database() -> str:
-    """Run an empty query."""
+    """Write a row: that this process is alive."""
     try:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT 1")
-    except DatabaseError:
-        return "does not answer"
-    finally:
-        connection.close()
+        workers.beat()
+    except DatabaseError as error:
+        if reason := outage(error):
+            return reason
+        logger.exception("The database does not take a write")
+        return "does not take a write"
     return "ok"
 
 
 def check_cache() -> str:
-    """Store a value and read it back."""
+    """Store a value and read it back, in each server."""
+    backend: Any = cache
+    if hasattr(backend, "count_away"):  # Memcached's backend alone has servers
+        away, number = backend.count_away(), len(backend.servers)
+        if 0 < away < number:
+            return f"{away} of {number} servers do not answer"
+        return "does not answer" if away else "ok"
     key = f"health-{uuid4()}"
     cache.set(key, "ok", 5)
     return str(cache.get(key, "does not answer"))

@@ -1,16 +1,20 @@
 """Tokens: what scripts use instead of a session."""
 
+import logging
 import secrets
 from datetime import timedelta
 from hashlib import sha256
 
-from django.db import models, transaction
+from django.db import DatabaseError, models, transaction
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 
 from accounts.models.users import User
 from core import audit
+from core.database import outage
 from core.errors import ApiError
+
+logger = logging.getLogger(__name__)
 
 
 class TokenManager(models.Manager["Token"]):
@@ -79,8 +83,14 @@ class Token(models.Model):
             return
         # Compared again in the database, so that of many uses at once only one is recorded.
         unchanged = Token.objects.filter(pk=self.pk, last_used_at=self.last_used_at)
-        if unchanged.update(last_used_at=now):
-            audit.record("token_used", self.user_id, token=self.pk)
+        try:
+            if unchanged.update(last_used_at=now):
+                audit.record("token_used", self.user_id, token=self.pk)
+        except DatabaseError as error:
+            if outage(error) is None:
+                raise
+            # Where the disk is full, what only reads goes on.
+            logger.warning("The use of token %s is not recorded: %s", self.pk, error)
 
     def revoke(self) -> None:
         """Delete the token and record it."""

@@ -70,7 +70,7 @@ def test_the_keys_of_a_dead_server_are_kept_by_the_other(
 
 
 def test_a_server_gets_its_keys_back_once_it_is_back(pair: tuple[Memcached, Memcached]) -> None:
-    first, second = pair
+    first, _ = pair
     cache = cache_of(*pair)
     for key in KEYS:
         cache.set(key, "before")
