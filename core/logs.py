@@ -26,21 +26,6 @@ class RequestIdFilter(logging.Filter):
         return True
 
 
-class PrivateQueries(logging.Filter):
-    """Cuts from uvicorn's lines of requests what people search for. Drops none."""
-
-    paths = ("/chat/search/",)
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Cut the query of a private path off, and let the record pass."""
-        if isinstance(record.args, tuple) and len(record.args) == 5:
-            address, method, path, *rest = record.args
-            name, has_query, _ = str(path).partition("?")
-            if has_query and name in self.paths:
-                record.args = (address, method, name, *rest)
-        return True
-
-
 class IndentingFormatter(logging.Formatter):
     """Indents all lines of an entry but the first, so that no text in it can pass for an entry."""
 

@@ -50,6 +50,7 @@ class RequestId(AsyncMiddleware):
         given = request.headers.get("X-Request-ID", "")
         request.id = given if self.safe_id.fullmatch(given) else uuid4().hex  # type: ignore[attr-defined]
         current_request.set(request)
+        request.scope["request"] = request  # type: ignore[attr-defined]  # for the access log
         response = await self.get_response(request)
         response["X-Request-ID"] = request.id  # type: ignore[attr-defined]
         return response
@@ -112,6 +113,19 @@ class ContentSecurityPolicy(AsyncMiddleware):
         """Return the view's response with the policy."""
         response = await self.get_response(request)
         response["Content-Security-Policy"] = self.policy
+        return response
+
+
+class NoStore(AsyncMiddleware):
+    """Has nobody keep a copy of a response, unless the view says otherwise.
+
+    Most are private. Static files say how long they may be kept.
+    """
+
+    async def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        """Return the view's response, with `Cache-Control` if it has none."""
+        response = await self.get_response(request)
+        response.headers.setdefault("Cache-Control", "no-store")
         return response
 
 

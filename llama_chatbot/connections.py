@@ -6,6 +6,7 @@ application, which bounds them itself (see `request_body.py`).
 """
 
 import asyncio
+import logging
 from typing import Any
 
 from httptools import HttpParserError
@@ -16,6 +17,8 @@ from core.errors import ApiError, HeadersTooLarge, RequestTimeout
 HEADER_SECONDS = 10.0  # from the connection or the first byte on, until all headers are there
 MAX_HEADER_BYTES = 64 * 1024
 STALLED_SECONDS = 60.0  # in which a client must have read some of what was sent
+
+logger = logging.getLogger(__name__)
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -107,6 +110,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _refuse(self, error: ApiError) -> None:
         """Send an error, if no response is under way, and close the connection."""
+        address = self.client[0] if self.client else "-"
+        logger.info("A connection from %s is closed: %s", address, error.message)
         if not self.transport.is_closing() and (not self.cycle or self.cycle.response_complete):
             response = error.response()
             body = response.content

@@ -6,13 +6,13 @@ import logging
 import time
 from collections.abc import Awaitable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, Literal
 from uuid import uuid4
 
 from django.core.cache import cache
 from django.db import Error as DatabaseError
 from django.http import HttpRequest
-from ninja import Router, Status
+from ninja import Router, Schema, Status
 
 from chat.ollama import calls
 from chat.ollama.errors import ModelError
@@ -27,15 +27,27 @@ MAX_AGE_SECONDS = 0.5  # of an answer: anybody may ask, and each check writes to
 logger = logging.getLogger(__name__)
 
 
-@router.api_operation(["GET", "HEAD"], "/live/")
+class Live(Schema):
+    """The process serves."""
+
+    status: Literal["ok"]
+
+
+class Ready(Schema):
+    """The state of each: "ok" or a reason."""
+
+    database: str
+    cache: str
+    ollama: str
+
+
+@router.api_operation(["GET", "HEAD"], "/live/", response=Live)
 async def live(request: HttpRequest) -> dict[str, str]:
     """Answer for as long as the process serves requests."""
     return {"status": "ok"}
 
 
-@router.api_operation(
-    ["GET", "HEAD"], "/ready/", response={200: dict[str, str], 503: dict[str, str]}
-)
+@router.api_operation(["GET", "HEAD"], "/ready/", response={200: Ready, 503: Ready})
 async def ready(request: HttpRequest) -> Status[dict[str, str]]:
     """Return the state of the database, the cache and Ollama: each `"ok"` or a reason.
 

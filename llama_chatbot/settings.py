@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from environs import Env, EnvError, validate
+from pythonjsonlogger.core import RESERVED_ATTRS
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -124,6 +125,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "core.middleware.RequestId",
     "core.middleware.ContentSecurityPolicy",
+    "core.middleware.NoStore",
     "openai_api.errors.OpenAiErrors",
     "core.middleware.JsonErrors",
     "core.middleware.RateLimitHeaders",
@@ -346,14 +348,24 @@ CHAT_SHUTDOWN_GRACE_SECONDS: float | None = read(
 # --- Logging ------------------------------------------------------------------------------------
 
 LOG_LEVEL: int = read(env.log_level, "LOG_LEVEL", logging.INFO)
+LOG_FORMAT: str = read(env.str, "LOG_FORMAT", "text", validate=validate.OneOf(["text", "json"]))
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {
-        "line": {
+        "text": {
             "()": "core.logs.IndentingFormatter",
             "format": "{asctime} {levelname} {name} {request_id}: {message}",
             "style": "{",
+        },
+        "json": {
+            "()": "pythonjsonlogger.json.JsonFormatter",
+            "format": "{levelname}{name}{request_id}{message}",
+            "style": "{",
+            "rename_fields": {"levelname": "level", "name": "logger"},
+            "timestamp": "time",
+            # Django adds the request to its lines, with its query string; uvicorn a second message.
+            "reserved_attrs": [*RESERVED_ATTRS, "request", "color_message"],
         },
         "bare": {"format": "{message}", "style": "{"},
     },
@@ -361,16 +373,20 @@ LOGGING = {
     "handlers": {
         "stderr": {
             "class": "logging.StreamHandler",
-            "formatter": "line",
+            "formatter": LOG_FORMAT,
             "filters": ["request_id"],
         },
         "audit": {"class": "logging.StreamHandler", "formatter": "bare"},
     },
     "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
-    # Django's own handlers would write each line twice, or only to the console under DEBUG.
     "loggers": {
+        # Django's own handlers would write each line twice, or only to the console under DEBUG.
         "django": {"handlers": [], "level": LOG_LEVEL, "propagate": True},
         "audit": {"handlers": ["audit"], "level": "INFO", "propagate": False},
-        "httpx": {"level": "WARNING"},  # INFO is a line for every call to Ollama
+        # Below INFO is every statement with its parameters: messages, hashes and keys of sessions.
+        "django.db.backends": {"level": max(LOG_LEVEL, logging.INFO)},
+        # INFO is a line for every call to Ollama, and one for every use of a connection.
+        "httpx": {"level": max(LOG_LEVEL, logging.WARNING)},
+        "psycopg.pool": {"level": max(LOG_LEVEL, logging.WARNING)},
     },
 }

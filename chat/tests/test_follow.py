@@ -128,7 +128,7 @@ async def test_a_failure_that_left_no_row_names_its_reply_all_the_same() -> None
 
 
 @pytest.mark.parametrize(
-    "last_event_id", ["x", "-1", "1.5", "²", "9" * 16, "0:end:x", "0:end:", ":end:1"]
+    "last_event_id", ["x", "-1", "1.5", "²", "9" * 16, "0:end:x", "0:end:", ":end:1", "0:end:0"]
 )
 def test_an_event_id_of_another_form_is_refused(ann: Caller, last_event_id: str) -> None:
     thread = ann.thread()

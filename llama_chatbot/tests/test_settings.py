@@ -50,6 +50,7 @@ BAD = [
     ("CHAT_ABANDONED_REPLY_SECONDS", "never"),
     ("CHAT_SHUTDOWN_GRACE_SECONDS", "-1"),
     ("LOG_LEVEL", "LOUD"),
+    ("LOG_FORMAT", "xml"),
 ]
 
 # Reads all of a list of settings in one process, since most of the time goes into starting one.

@@ -71,6 +71,8 @@ def offset_of(last_event_id: str, reply_id: int) -> int | None:
         if not (number.isascii() and number.isdigit() and len(number) < 16):
             raise ApiError("The Last-Event-ID is not one of this stream's.")
     if has_ended:
+        if int(ended_id) == 0:
+            raise ApiError("The Last-Event-ID is not one of this stream's: no reply has the id 0.")
         # A reply that failed before its first word left no row: the newest one is older.
         return None if int(ended_id) >= reply_id else 0
     return int(offset)

@@ -23,7 +23,11 @@ class Command(DjangoCommand):
         self.check()
         self.check_migrations()
         config = uvicorn.Config(
-            "llama_chatbot.asgi:application", host=self.addr, port=int(self.port), lifespan="on"
+            "llama_chatbot.asgi:application",
+            host=self.addr,
+            port=int(self.port),
+            lifespan="on",
+            log_config=None,  # the settings' is in use already
         )
         server = uvicorn.Server(config)
         try:
