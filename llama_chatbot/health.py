@@ -100,7 +100,7 @@ async def with_timeout(check: Awaitable[str]) -> str:
 def check_database() -> str:
     """Write a row: that this process is alive."""
     try:
-        workers.beat()
+        workers.record_heartbeat()
     except DatabaseError as error:
         if reason := outage(error):
             return reason
