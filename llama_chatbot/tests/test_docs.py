@@ -22,6 +22,7 @@ from testing.replies import wait_for_status, wait_for_text
 from testing.scripted_ollama import Script, ScriptedOllama
 from testing.waiting import wait_until
 
+CAN_SEND = "document.querySelector('form').onsubmit !== null"
 FRONT_ENDS = javascript.ROOT / "docs" / "front-ends.md"
 SCRIPTS = javascript.ROOT / "docs" / "scripts.md"
 CLIENT = javascript.ROOT / "clients" / "javascript"
@@ -66,7 +67,7 @@ def test_a_page_of_the_docs_chats_from_another_origin(
 
     page.goto(f"{site.origin}/{name}?server={url}")
     wait_until(lambda: page.context.cookies(url), 10)
-    page.wait_for_load_state("networkidle")
+    page.wait_for_function(CAN_SEND)
     ask(page, "Hello")
     expect(page.locator("pre")).to_contain_text("You said: Hello")
     ask(page, "Again")
@@ -84,7 +85,7 @@ def test_the_client_of_the_docs_stops_and_survives_a_reload(
     shutil.copy(CLIENT / "client.js", site.directory)
     ollama.script = Script(["one ", "two"], hold_after=1)
     page.goto(f"{site.origin}/client.html?server={url}")
-    page.wait_for_load_state("networkidle")
+    page.wait_for_function(CAN_SEND)
     ask(page, "Count")
     expect(page.locator("pre")).to_have_text("one ")
 
