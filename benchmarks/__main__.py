@@ -28,6 +28,7 @@ NAMES = (
     "burst",
     "many",
     "following",
+    "listening",
     "lists",
     "plain_calls",
     "long_conversations",

@@ -18,6 +18,7 @@ from django.utils import timezone
 from accounts.authentication import unauthenticated_if_deleted
 from accounts.models import User
 from chat import statements
+from chat.feed import log
 from chat.models import Message, Send, Thread
 from chat.replies import lifecycle
 from chat.replies.store import ReplyInProgress
@@ -95,6 +96,7 @@ def switch(user: User, thread_id: int, message_id: int) -> Thread:
             raise Http404
         thread.current_message_id = end
         thread.save(update_fields=["current_message"])
+        log.thread_changed(thread.pk, user.pk)
     return thread
 
 
@@ -135,6 +137,7 @@ def delete_newest(user: User, thread_id: int, message_id: int) -> bool:
         batch = ids[-DELETED_AT_ONCE:]
         Send.objects.filter(reply__in=batch).delete()
         statements.delete_messages(batch)
+        log.thread_changed(thread.pk, user.pk)
     return len(ids) > len(batch)
 
 
@@ -159,6 +162,7 @@ def fork(user: User, thread_id: int, message_id: int) -> Thread:
         if copy.current_message_id is None:  # it was deleted at this moment
             raise Http404
         copy.save(update_fields=["current_message"])
+        log.thread_changed(copy.pk, user.pk)
     return copy
 
 

@@ -1,4 +1,4 @@
-"""Deletes expired idempotency keys, and the rows of deleted threads: see `core/cleanup.py`."""
+"""Deletes what has expired, and the rows of deleted threads: see `core/cleanup.py`."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ from django.utils import timezone
 
 from accounts.models import User
 from chat import statements
-from chat.models import Message, Send, Thread
+from chat.models import Message, Send, Thread, ThreadEvent
 
 
 def delete_expired_keys(limit: int) -> int:
@@ -16,6 +16,18 @@ def delete_expired_keys(limit: int) -> int:
     expired = [pk for pk, created_at in oldest if now - created_at > Send.KEPT_FOR]
     Send.objects.filter(pk__in=expired).delete()
     return len(expired)
+
+
+def delete_old_events(limit: int) -> int:
+    """Delete what has happened to threads more than an hour ago; return how many events.
+
+    Never the newest: by it, those who come back know whether they have missed any.
+    """
+    oldest = ThreadEvent.objects.order_by("pk").values_list("pk", "created_at")[: limit + 1]
+    now, rows = timezone.now(), list(oldest)
+    old = [pk for pk, created_at in rows[:-1] if now - created_at > ThreadEvent.KEPT_FOR]
+    ThreadEvent.objects.filter(pk__in=old).delete()
+    return len(old)
 
 
 def delete_hidden_threads(limit: int) -> int:

@@ -28,13 +28,33 @@ def get_thread(user: User, thread_id: int) -> Thread:
     raise Http404
 
 
+PREVIEW_LENGTH = 120  # characters
+
+# What a list has of a thread `t`. Its last message may have no word yet: then the one before it is
+# shown.
+THREAD_IN_LIST = f"""
+    t.id, t.user_id, t.title, t.model, t.created_at, t.updated_at, t.pinned, t.archived,
+    t.expires_at,
+    (SELECT m.id FROM chat_message m
+        WHERE m.thread_id = t.id AND m.status = 'generating') AS running_reply_id,
+    COALESCE(
+        (SELECT CASE m.content WHEN '' THEN (
+                SELECT SUBSTR(p.content, 1, {PREVIEW_LENGTH}) FROM chat_message p
+                WHERE p.id = m.parent_id)
+            ELSE SUBSTR(m.content, 1, {PREVIEW_LENGTH}) END
+        FROM chat_message m
+        WHERE m.id = COALESCE(t.current_message_id, (
+            SELECT MAX(n.id) FROM chat_message n WHERE n.thread_id = t.id))),
+        '') AS preview"""  # noqa: S608
+
+
 def page_of_threads(
     user: User, limit: int, cursor: str, *, archived: bool
 ) -> tuple[Sequence[Thread], str | None]:
     """Return up to `limit` of the user's threads, and the next cursor.
 
-    The pinned ones come first, then the newest activity. Without what the list leaves out: the
-    system prompt and the options.
+    The pinned ones come first, then the newest activity. Each has its `running_reply_id` and its
+    `preview`, and nothing that the list leaves out: the system prompt and the options.
     """
     before, parameters = "", [user.pk, archived, sql.to_database(timezone.now()), limit + 1]
     if cursor:
@@ -42,13 +62,27 @@ def page_of_threads(
         before = "AND (pinned, updated_at, id) < (%s, %s, %s)"
         parameters[3:3] = pinned, sql.to_database(datetime.fromisoformat(updated_at)), pk
     threads = Thread.objects.raw(
-        "SELECT id, title, model, created_at, updated_at, pinned, archived, expires_at"  # noqa: S608  # nosec B608
-        " FROM chat_thread WHERE user_id = %s AND deleted_at IS NULL AND archived = %s"
+        f"SELECT {THREAD_IN_LIST} FROM ("  # noqa: S608  # nosec B608
+        " SELECT * FROM chat_thread WHERE user_id = %s AND deleted_at IS NULL AND archived = %s"
         f" AND (expires_at IS NULL OR expires_at > %s) {before}"
-        " ORDER BY pinned DESC, updated_at DESC, id DESC LIMIT %s",
+        " ORDER BY pinned DESC, updated_at DESC, id DESC LIMIT %s) t"
+        " ORDER BY pinned DESC, updated_at DESC, id DESC",
         parameters,
     )
     return paging.page(threads, limit, user, lambda t: (t.pinned, str(t.updated_at), t.pk))
+
+
+def threads_in_list(ids: Sequence[int]) -> list[Thread]:
+    """Return those of these threads that there are, each as in a list."""
+    if not ids:
+        return []
+    return list(
+        Thread.objects.raw(
+            f"SELECT {THREAD_IN_LIST} FROM chat_thread t WHERE deleted_at IS NULL"  # noqa: S608  # nosec B608
+            f" AND (expires_at IS NULL OR expires_at > %s) AND id IN ({sql.placeholders(ids)})",
+            [sql.to_database(timezone.now()), *ids],
+        )
+    )
 
 
 def find_message(thread: Thread, message_id: int | None) -> Message | None:

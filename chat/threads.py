@@ -11,6 +11,7 @@ from django.utils import timezone
 from accounts.authentication import unauthenticated_if_deleted
 from accounts.models import User
 from chat import statements
+from chat.feed import log
 from chat.models import Message, Sender, Thread
 from chat.replies import actions
 from chat.replies.store import first_words
@@ -26,8 +27,9 @@ def new(user: User, fields: Mapping[str, Any]) -> Thread:
 def create(user: User, fields: Mapping[str, Any]) -> Thread:
     """Create a thread."""
     thread = new(user, fields)
-    with unauthenticated_if_deleted(user):
+    with unauthenticated_if_deleted(user), transaction.atomic():
         thread.save(force_insert=True)
+        log.thread_changed(thread.pk, user.pk)
     return thread
 
 
@@ -41,7 +43,9 @@ def change(user: User, thread_id: int, changes: dict[str, Any]) -> Thread:
         first = said.order_by("pk").values_list("content", flat=True).first()
         changes = {**changes, "title": first_words(first) if first else ""}
     if changes:
-        Thread.objects.filter(pk=thread_id, user=user).update(**changes)
+        with transaction.atomic():
+            if Thread.objects.filter(pk=thread_id, user=user).update(**changes):
+                log.thread_changed(thread_id, user.pk)
     return statements.get_thread(user, thread_id)
 
 
@@ -69,8 +73,9 @@ def _hide(ids: Sequence[int]) -> int:
         # Locked in the order of ids, as by all others; a send waits, and then finds no thread. Not
         # locked as rows that go: who stores a message would wait, and hold what `stop` waits for.
         found = Thread.all_objects.filter(pk__in=ids, deleted_at=None)
-        locked = found.select_for_update(no_key=True).order_by("pk")
-        list(locked.values_list("pk", flat=True))
+        ordered = found.select_for_update(no_key=True).order_by("pk")
+        locked = list(ordered.values_list("pk", "user_id"))
         number = found.update(deleted_at=timezone.now())
         actions.stop(Q(thread__in=ids))
+        log.threads_deleted(locked)
     return number

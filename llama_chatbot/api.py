@@ -9,6 +9,7 @@ from ninja.operation import Operation
 
 from accounts.authentication import anybody, optional, session_only, session_or_token
 from accounts.views import router as accounts_router
+from chat.views.events import router as events_router
 from chat.views.messages import router as messages_router
 from chat.views.replies import router as replies_router
 from chat.views.search import router as search_router
@@ -72,6 +73,7 @@ api.add_router("/auth/usage/", usage_router)
 api.add_router("/auth/", accounts_router)
 api.add_router("/chat/", threads_router)
 api.add_router("/chat/", messages_router)
+api.add_router("/chat/", events_router)
 api.add_router("/chat/", replies_router)
 api.add_router("/chat/", search_router)
 api.add_router("/health/", health_router)

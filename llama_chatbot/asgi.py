@@ -28,7 +28,8 @@ request_started.disconnect(close_old_connections)
 if not settings.DEBUG:
     request_started.disconnect(reset_queries)
 
-from chat.ollama import transport  # noqa: E402 - Django must be set up first
+from chat.feed.hub import hub  # noqa: E402 - Django must be set up first
+from chat.ollama import transport  # noqa: E402
 from chat.replies import live, takeover, workers  # noqa: E402
 from core.cleanup import Cleaner  # noqa: E402
 from core.database import bound_statements, in_background, writers  # noqa: E402
@@ -62,6 +63,7 @@ async def serve_lifespan(receive: ASGIReceiveCallable, send: ASGISendCallable) -
     await send({"type": "lifespan.startup.complete"})
     await receive()
     sweep.cancel()
+    hub.close()
     await asyncio.to_thread(cleaner.stop)
     await live.registry.drain()
     try:
@@ -85,6 +87,7 @@ def drain_on_signals() -> None:
 
         def handler(signum: int, frame: FrameType | None, previous: Any = previous) -> None:
             loop.call_soon_threadsafe(live.registry.drain)
+            loop.call_soon_threadsafe(hub.close)
             if callable(previous):
                 previous(signum, frame)
 

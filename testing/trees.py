@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from django.core.management.color import no_style
 from django.db import connection
 
-from chat.models import Message, Sender, Thread
+from chat.models import Message, MessageStatus, Sender, Thread
 
 
 def grow(thread: Thread, parents: Sequence[int | None], text: str = "") -> list[Message]:
@@ -37,3 +37,19 @@ def grow(thread: Thread, parents: Sequence[int | None], text: str = "") -> list[
 def chain(length: int) -> list[int | None]:
     """Return the parents of a tree that has one branch."""
     return [None, *range(length - 1)]
+
+
+def require_tree(thread: Thread) -> None:
+    """Fail unless a thread's messages are a tree whose current branch has an end."""
+    thread = Thread.objects.get(pk=thread.pk)
+    messages = {message.pk: message for message in Message.objects.filter(thread=thread)}
+    for message in messages.values():
+        parent = message.parent_id
+        assert parent is None or (parent in messages and parent < message.pk), message.pk
+        assert message.status != MessageStatus.GENERATING, message.pk
+    parents = {message.parent_id for message in messages.values()}
+    if messages:
+        assert thread.current_message_id in messages
+        assert thread.current_message_id not in parents, "the current branch goes on"
+    else:
+        assert thread.current_message_id is None

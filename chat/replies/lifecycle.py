@@ -27,10 +27,12 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
+from django.db import transaction
 from django.db.models import Case, F, Q, TextField, Value, When
 from django.db.models.functions import Coalesce, Length, Now
 
 from chat import statements
+from chat.feed import log
 from chat.models import Message, MessageStatus, Sender
 from chat.replies.owner import NOBODY, this_process
 
@@ -51,13 +53,15 @@ def begin(**fields: Any) -> Message:
 
     Raises `IntegrityError` where another reply of its thread is being written.
     """
-    return Message.objects.create(
+    reply = Message.objects.create(
         sender=Sender.BOT,
         status=MessageStatus.GENERATING,
         owner=this_process(),
         heartbeat_at=Now(),
         **fields,
     )
+    log.reply_started(reply)
+    return reply
 
 
 def end(reply: Message, status: MessageStatus) -> None:
@@ -67,13 +71,15 @@ def end(reply: Message, status: MessageStatus) -> None:
     """
     reply.status, reply.heartbeat_at = status, None
     if statements.save_reply_end(reply, this_process(), only_if_generating=True):
+        log.replies_ended([(reply.pk, reply.thread_id, reply.thread.user_id)], status)
         return
     row = Message.objects.filter(pk=reply.pk).values_list("status", "owner").first()
     ended_as, owner = row or (MessageStatus.STOPPED, this_process())  # deleted with its thread
     if owner != this_process():
         raise NotOwner
     reply.status, reply.error_code = MessageStatus(ended_as), ""
-    statements.save_reply_end(reply, this_process(), only_if_generating=False)
+    if statements.save_reply_end(reply, this_process(), only_if_generating=False):
+        log.thread_changed(reply.thread_id, reply.thread.user_id)
 
 
 def stop(which: Q) -> list[int]:
@@ -83,8 +89,10 @@ def stop(which: Q) -> list[int]:
     """
     running = Message.objects.generating().filter(which)
     running = running.select_for_update(of=("self",), no_key=True)
-    ids = list(running.order_by("pk").values_list("pk", flat=True))
+    stopped = list(running.order_by("pk").values_list("pk", "thread_id", "thread__user_id"))
+    ids = [pk for pk, _, _ in stopped]
     Message.objects.generating().filter(pk__in=ids).update(status=MessageStatus.STOPPED)
+    log.replies_ended(stopped, MessageStatus.STOPPED)
     return ids
 
 
@@ -113,8 +121,12 @@ def take_over(orphan: Message) -> bool:
 
 def interrupt(orphan: Message) -> bool:
     """End a reply whose owner has died, unless it has come back meanwhile; return whether."""
-    interrupted = _unchanged(orphan).update(status=MessageStatus.INTERRUPTED, heartbeat_at=None)
-    return bool(interrupted)
+    with transaction.atomic():
+        if not _unchanged(orphan).update(status=MessageStatus.INTERRUPTED, heartbeat_at=None):
+            return False
+        ended = [(orphan.pk, orphan.thread_id, orphan.thread.user_id)]
+        log.replies_ended(ended, MessageStatus.INTERRUPTED)
+    return True
 
 
 def discard(reply: Message) -> bool:
@@ -128,6 +140,8 @@ def discard(reply: Message) -> bool:
         return False
     if not Message.objects.filter(children=reply, created_at=reply.created_at).delete()[0]:
         Message.objects.filter(pk=reply.pk).delete()
+    ended = [(reply.pk, reply.thread_id, reply.thread.user_id)]
+    log.replies_ended(ended, MessageStatus.FAILED)
     return True
 
 
@@ -137,18 +151,19 @@ def reopen(reply: Message) -> bool:
     Raises `IntegrityError` where another reply of its thread is being written.
     """
     ended = Message.objects.filter(CONTINUABLE, pk=reply.pk, children=None)
-    return bool(
-        ended.update(
-            status=MessageStatus.GENERATING,
-            owner=this_process(),
-            heartbeat_at=Now(),
-            followed_at=None,
-            unread_since=None,
-            error_code="",
-            finish_reason="",
-            takeovers=0,
-        )
-    )
+    if not ended.update(
+        status=MessageStatus.GENERATING,
+        owner=this_process(),
+        heartbeat_at=Now(),
+        followed_at=None,
+        unread_since=None,
+        error_code="",
+        finish_reason="",
+        takeovers=0,
+    ):
+        return False
+    log.reply_started(reply)
+    return True
 
 
 def has_unsaved_text(reply: Message) -> bool:

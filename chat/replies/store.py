@@ -18,6 +18,7 @@ from django.utils import timezone
 
 from accounts.models import User
 from chat import formats, statements, usage
+from chat.feed import log
 from chat.models import Message, MessageStatus, Send, Sender, Thread
 from chat.ollama.client import Stats
 from chat.ollama.errors import CannotContinue
@@ -341,6 +342,7 @@ def restore_thread(started: StartedReply) -> None:
     )
     if started.is_first_of_thread and not Message.objects.filter(thread=now.pk).exists():
         thread.delete()
+        log.threads_deleted([(now.pk, now.user_id)])
         return
     end = before.current_message_id
     if end is not None and not Message.objects.filter(pk=end).exists():  # deleted meanwhile

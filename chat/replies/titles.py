@@ -12,8 +12,11 @@ import re
 
 from django.conf import settings
 from django.db import Error as DatabaseError
+from django.db import transaction
+from django.db.models import QuerySet
 
 from chat import usage
+from chat.feed import log
 from chat.models import MessageStatus, Thread
 from chat.ollama import client
 from chat.ollama.client import ChatMessage, Stats
@@ -86,9 +89,16 @@ async def _write(reply: LiveReply) -> None:
             completion_tokens=stats.completion_tokens,
         )
         if title:
-            await in_background(writers, untitled.update, title=title)
+            await in_background(writers, retitle, untitled, thread, title)
     except (ModelError, DatabaseError) as error:
         logger.warning("Thread %s keeps its first words as its title: %s", thread.pk, error)
+
+
+def retitle(untitled: QuerySet[Thread], thread: Thread, title: str) -> None:
+    """Give a thread a title if it is still `untitled`."""
+    with transaction.atomic():
+        if untitled.update(title=title):
+            log.thread_changed(thread.pk, thread.user_id)
 
 
 def has_room_for_title(reply: LiveReply) -> bool:

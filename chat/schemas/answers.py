@@ -31,7 +31,7 @@ class OptionsOut(TypedDict, total=False):
 ShownTitle = Annotated[str, BeforeValidator(lambda title: title or Thread.UNTITLED)]
 
 
-class ThreadInList(Answer):
+class ThreadFields(Answer):
     id: int
     title: ShownTitle
     model: str
@@ -42,7 +42,14 @@ class ThreadInList(Answer):
     expires_at: datetime.datetime | None
 
 
-class ThreadOut(ThreadInList):
+class ThreadInList(ThreadFields):
+    """A thread as lists have it; `preview` is how its last message begins."""
+
+    running_reply_id: int | None
+    preview: str
+
+
+class ThreadOut(ThreadFields):
     system_prompt: str | None
     options: OptionsOut
     current_message_id: int | None

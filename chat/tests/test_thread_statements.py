@@ -1,6 +1,7 @@
 """Each statement about threads beside its ORM twin, on SQLite and on PostgreSQL."""
 
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 from django.db.models import CharField, F, Value
@@ -10,7 +11,7 @@ from django.utils import timezone
 
 from accounts.models import User
 from chat import statements
-from chat.models import Thread
+from chat.models import MessageStatus, Sender, Thread
 from chat.tests.rows import LONG, NOW, full_thread, reply
 from testing.people import create_user
 from testing.twins import assert_same, fields_of
@@ -51,6 +52,51 @@ def test_get_thread_finds_neither_somebody_elses_nor_a_deleted_one(
             statements.get_thread(ann, thread.pk)
 
 
+def in_list(thread: Thread) -> dict[str, Any]:
+    """Return what a list has of a thread."""
+    names = ["id", "user_id", "title", "model", "created_at", "updated_at"]
+    names += ["pinned", "archived", "expires_at"]
+    messages = thread.messages.order_by("pk")
+    end = messages.filter(pk=thread.current_message_id or 0).first() or messages.last()
+    last = end if end is None or end.content else end.parent
+    running = messages.filter(status=MessageStatus.GENERATING).first()
+    return {
+        **{name: getattr(thread, name) for name in names},
+        "running_reply_id": running and running.pk,
+        "preview": last.content[:120] if last else "",
+    }
+
+
+def talk_in(thread: Thread) -> None:
+    """Store messages that are long, running, without a word, and on another branch."""
+    question = thread.messages.create(sender=Sender.USER, content=f"{thread.pk} {LONG}")
+    for number in range(thread.pk % 3):
+        running = thread.pk % 2 and not number
+        status = MessageStatus.GENERATING if running else MessageStatus.COMPLETE
+        content = "" if thread.pk % 4 == 1 else f"\U0001f999 {LONG}"
+        reply = thread.messages.create(
+            sender=Sender.BOT, parent=question, status=status, content=content
+        )
+        if thread.pk % 5 and not number:
+            Thread.all_objects.filter(pk=thread.pk).update(current_message=reply)
+
+
+def test_threads_in_list_has_those_that_are_there(ann: User, thread: Thread) -> None:
+    made = [Thread.objects.create(user=ann, model="tiny") for _ in range(12)]
+    for hidden in ({"deleted_at": NOW}, {"expires_at": NOW}):
+        made.append(Thread.all_objects.create(user=ann, model="tiny", **hidden))
+    for one in made:
+        talk_in(one)
+    ids = [one.pk for one in made]
+
+    found = statements.threads_in_list([*ids, 10**9])
+
+    twins = Thread.objects.filter(pk__in=ids)
+    assert {row.pk: fields_of(row) for row in found} == {t.pk: in_list(t) for t in twins}
+    assert len(found) == 12
+    assert statements.threads_in_list([]) == []
+
+
 @pytest.mark.parametrize("archived", [False, True])
 @pytest.mark.parametrize("limit", [1, 2, 3, 50])
 def test_page_of_threads_has_the_users_threads_pinned_ones_first_then_newest_activity(
@@ -67,9 +113,10 @@ def test_page_of_threads_has_the_users_threads_pinned_ones_first_then_newest_act
         Thread.objects.create(
             user=ann, model="tiny", updated_at=NOW, pinned=number > 2, archived=bool(number % 2)
         )
-    names = ("id", "title", "model", "created_at", "updated_at", "pinned", "archived", "expires_at")
-    listed = ann.threads.filter(archived=archived)
-    twin = list(listed.order_by("-pinned", "-updated_at", "-pk").values(*names))
+    for one in Thread.all_objects.filter(user=ann):
+        talk_in(one)
+    listed = ann.threads.filter(archived=archived).order_by("-pinned", "-updated_at", "-pk")
+    twin = [in_list(one) for one in listed]
     assert len(twin) > 2
 
     pages: list[Thread] = []

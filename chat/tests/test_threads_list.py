@@ -12,6 +12,10 @@ from django.utils import timezone
 from chat.models import Thread
 from testing.answers import error_of
 from testing.people import Caller
+from testing.replies import reply_of
+from testing.scripted_ollama import Script, ScriptedOllama
+from testing.streams import sending
+from testing.trees import grow
 
 URL = "/chat/threads/"
 
@@ -51,6 +55,8 @@ def test_the_list_has_the_users_own_threads_newest_activity_first(ann: Caller, b
         "pinned",
         "archived",
         "expires_at",
+        "running_reply_id",
+        "preview",
     }
 
 
@@ -233,3 +239,62 @@ def test_a_limit_out_of_its_bounds_is_refused(ann: Caller, limit: str) -> None:
 
 def test_the_list_requires_a_login(nobody: Caller) -> None:
     error_of(nobody.get(URL), 401, "not_authenticated")
+
+
+class TestPreviews:
+    """`preview` is how the last message of the current branch begins."""
+
+    def preview(self, caller: Caller) -> str:
+        (thread,) = caller.get(URL).json()["threads"]
+        return str(thread["preview"])
+
+    def test_it_is_empty_without_messages(self, ann: Caller) -> None:
+        ann.thread(title="Mine")
+
+        assert self.preview(ann) == ""
+
+    def test_it_is_the_last_reply(self, ann: Caller) -> None:
+        ann.say(ann.thread(), "Hello")
+
+        assert self.preview(ann) == "You said: Hello"
+
+    def test_it_has_a_hundred_and_twenty_characters(self, ann: Caller) -> None:
+        text = "\U0001f999 \n'%s' " * 50
+        grow(ann.thread(), [None], text)
+
+        assert self.preview(ann) == f"0{text}"[:120]
+
+    def test_it_is_of_the_current_branch(self, ann: Caller) -> None:
+        tree = grow(ann.thread(), [None, 0, 1, 0])
+        Thread.objects.update(current_message=tree[2].pk)
+
+        assert self.preview(ann) == "2"
+
+    def test_it_is_the_question_until_the_reply_has_a_word(
+        self, ann: Caller, ollama: ScriptedOllama
+    ) -> None:
+        ollama.script = Script(["one ", "two "], hold_after=0)
+        with sending(ann, ann.thread(), "Count") as reading:
+            reading.until("event: start")
+            assert self.preview(ann) == "Count"
+            ollama.release()
+            reading.to_the_end()
+        assert self.preview(ann) == "one two "
+
+
+def test_the_list_has_the_running_reply_of_a_thread(ann: Caller, ollama: ScriptedOllama) -> None:
+    ollama.script = Script(["one ", "two "], hold_after=1)
+    quiet, thread = ann.thread(), ann.thread()
+    ann.thread()
+
+    def running() -> list[int | None]:
+        threads = ann.get(URL).json()["threads"]
+        return [thread["running_reply_id"] for thread in threads if thread["id"] != quiet.pk]
+
+    assert running() == [None, None]
+    with sending(ann, thread) as reading:
+        reading.until("one")
+        assert running() == [reply_of(thread).pk, None]
+        ollama.release()
+        reading.to_the_end()
+    assert running() == [None, None]

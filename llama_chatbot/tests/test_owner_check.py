@@ -6,6 +6,7 @@ A new route fails here until it is in the table.
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+import httpx
 import pytest
 
 from accounts.models import Session, Token, User
@@ -55,6 +56,7 @@ RULES = {
     "DELETE /auth/tokens/{int:token_id}/": Rule(404),
     "GET /auth/usage/": Rule(200),
     "GET /chat/search/": Rule(400),  # test_search.py has what is found
+    "GET /chat/events/": Rule(200),  # test_events.py has who hears what
     "POST /chat/threads/new/": Rule(201),
     "GET /chat/threads/": Rule(200),
     "DELETE /chat/threads/delete/": Rule(200),
@@ -133,6 +135,7 @@ def test_every_route_is_in_the_table() -> None:
 
 # Of the calls outside /chat/, a token opens these.
 OPEN_TO_TOKENS = ("/auth/status/", "/auth/usage/", "/health/")
+ENDLESS = {"GET /chat/events/"}
 
 
 def expected(route: str, who: str) -> int:
@@ -159,6 +162,14 @@ def caller_of_kind(server: Server, who: str) -> Caller:
     return script
 
 
+def text_of(route: str, answer: httpx.Response) -> str:
+    """Return an answer's text; of a stream that does not end, what comes first."""
+    if route in ENDLESS and answer.status_code == 200:
+        return next(answer.iter_text())
+    answer.read()
+    return answer.text
+
+
 @pytest.mark.parametrize("who", ["somebody else", "the staff", "a token", "nobody"])
 @pytest.mark.parametrize("route", RULES)
 def test_nobody_else_gets_at_what_is_anns(
@@ -172,10 +183,13 @@ def test_nobody_else_gets_at_what_is_anns(
 
     body = {name: paths.get(value, value) for name, value in (RULES[route].body or {}).items()}
 
-    with caller_of_kind(server, who) as caller:
-        answer = caller.request(method, path, json=body or None)
+    with (
+        caller_of_kind(server, who) as caller,
+        caller.stream(method, path, json=body or None) as answer,
+    ):
+        text = text_of(route, answer)
 
-    assert answer.status_code == expected(route, who), answer.text
-    assert SECRET not in answer.text
+    assert answer.status_code == expected(route, who), text
+    assert SECRET not in text
     if not (who == "the staff" and "deactivate" in path):
         assert state() == before
