@@ -30,7 +30,7 @@ async def send(draft: Draft | Regeneration, thread: Thread) -> int:
 
     Raises `ModelError` where the model cannot be reached, and what `start` raises.
     """
-    if live.registry.is_draining:
+    if live.registry.is_closed:
         raise ServerShuttingDown
     seen = draft.parameters.applied_to(thread)
     window = await client.window(seen.model)
@@ -96,7 +96,7 @@ async def continue_reply(reply: Message) -> None:
     Raises `ModelError` where the model cannot be reached, `CannotContinue` where it cannot do that,
     `ReplyInProgress`, and `QuotaExceeded`.
     """
-    if live.registry.is_draining:
+    if live.registry.is_closed:
         raise ServerShuttingDown
     # Ollama holds what it writes to a format from its first character, not from the middle.
     if reply.content and (reply.format is not None or not await can_continue(reply.model)):

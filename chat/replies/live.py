@@ -38,6 +38,7 @@ KEEP_ALIVE_SECONDS = 15.0
 PIECE_SECONDS = 1 / 15  # between two pieces of a reply: enough for text to seem to flow
 FAILURE_SECONDS = 10.0  # in which whoever sent the message asks why the reply failed
 SAVE_RETRY_SECONDS = 1.0
+SETTLE_SECONDS = 0.3  # for requests that have reached the process, which takes no more of them
 LONE_GRACE_SECONDS = 5.0  # for replies to end in, where no other process carries them on
 SAVE_SECONDS = 10.0  # in which the last replies are stored before the process ends
 
@@ -293,14 +294,16 @@ class Registry:
     def __init__(self) -> None:
         self.replies: dict[int, LiveReply] = {}  # by id
         self.failures: dict[int, Event] = {}  # by id: a failure may leave no row to read it from
-        self.is_closed = False  # the process ends as soon as its last connection does
+        self.is_closed = (
+            False  # no reply begins; the process ends as soon as its last connection does
+        )
         self._checkpoints: asyncio.Task[None] | None = None
         self._checkpoint_soon = asyncio.Event()
         self._drained: asyncio.Task[None] | None = None
 
     @property
     def is_draining(self) -> bool:
-        """Whether the process is about to end: replies may go on, and none begins."""
+        """Whether the process is about to end: replies may go on, and it looks for no others."""
         return self._drained is not None
 
     def write(self, started: StartedReply) -> LiveReply:
@@ -387,9 +390,10 @@ class Registry:
         return self._drained
 
     async def _drain(self) -> None:
-        if self.replies and not self.is_closed and (grace := await self._grace_seconds()):
-            tasks = [reply.task for reply in self.replies.values()]
-            await asyncio.wait(tasks, timeout=grace)
+        if not self.is_closed:
+            await asyncio.sleep(SETTLE_SECONDS)
+            if self.replies and (grace := await self._grace_seconds()):
+                await asyncio.wait([reply.task for reply in self.replies.values()], timeout=grace)
         self.is_closed = True
         if not self.replies:
             return

@@ -4,14 +4,17 @@ import asyncio
 from typing import Any
 
 import pytest
+from asgiref.sync import sync_to_async
 from django.db import OperationalError
 
+from chat.models import Thread
 from chat.replies import actions, live, store
 from chat.replies.drafts import Draft
 from chat.replies.events import Cursor, End, Failure
 from chat.replies.live import Registry
 from chat.replies.owner import NOBODY
 from chat.tests.in_process import begin, last_of, stored
+from testing.scripted_ollama import Script, ScriptedOllama
 
 
 async def test_a_reply_that_begins_when_the_server_has_drained_is_handed_over_at_once(
@@ -28,6 +31,20 @@ async def test_a_reply_that_begins_when_the_server_has_drained_is_handed_over_at
     assert not registry.replies
     with pytest.raises(live.ServerShuttingDown):
         await actions.send(draft, started.thread)
+
+
+async def test_a_send_that_comes_with_the_signal_is_begun_and_handed_over(
+    draft: Draft, ollama: ScriptedOllama, settings: Any, registry: Registry
+) -> None:
+    settings.CHAT_SHUTDOWN_GRACE_SECONDS = 0
+    ollama.script = Script(["One", " two"], hold_after=1)
+    thread = await sync_to_async(Thread.objects.get)()
+
+    drained = registry.drain()
+    await actions.send(draft, thread)
+    await drained
+
+    assert ((await stored(draft)).status, (await stored(draft)).owner) == ("generating", NOBODY)
 
 
 async def test_the_process_ends_though_an_end_cannot_be_stored(
