@@ -8,10 +8,13 @@ from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
 from django.contrib import admin
+from django.core.exceptions import PermissionDenied
 from django.db.models import Count, F, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Coalesce, Left
-from django.http import HttpRequest
-from django.urls import reverse
+from django.http import Http404, HttpRequest
+from django.http.response import HttpResponseBase
+from django.shortcuts import get_object_or_404
+from django.urls import path, reverse
 from django.utils.html import format_html
 from django.utils.text import Truncator
 
@@ -19,6 +22,8 @@ from accounts.admin import UserAdmin as AccountsUserAdmin
 from accounts.models import User
 from chat import threads
 from chat.models import Message, MessageQuerySet, Thread, Usage
+from chat.views.transfer import account_download
+from core import audit
 from core.admin import DeletionSummaryAdmin, MonthFilter, ReadOnlyAdmin
 
 MAX_BEGINNING = 100  # characters of a message in the list
@@ -40,7 +45,7 @@ class UserAdmin(AccountsUserAdmin):
     """Users, with links to their threads and usage."""
 
     list_display = (*AccountsUserAdmin.list_display, "number_of_threads")
-    readonly_fields = (*AccountsUserAdmin.readonly_fields, "related_links")
+    readonly_fields = (*AccountsUserAdmin.readonly_fields, "related_links", "export_link")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
         """Return the users, each with `number_of_threads`."""
@@ -57,13 +62,29 @@ class UserAdmin(AccountsUserAdmin):
         ]
 
     def get_fieldsets(self, request: HttpRequest, obj: User | None = None) -> Any:
-        """Add the links to the user's threads and usage."""
+        """Add the links to the user's threads and usage, and for superusers to the export."""
+        links = ("related_links", *(("export_link",) if request.user.is_superuser else ()))
         return [
-            (name, {**options, "fields": (*options["fields"], "related_links")})
+            (name, {**options, "fields": (*options["fields"], *links)})
             if name == self.activity_section
             else (name, options)
             for name, options in super().get_fieldsets(request, obj)
         ]
+
+    def get_urls(self) -> Any:
+        """Add the page that exports a user's account."""
+        export = self.admin_site.admin_view(self.export)
+        return [path("<int:pk>/export/", export, name="accounts_user_export"), *super().get_urls()]
+
+    def export(self, request: HttpRequest, pk: int) -> HttpResponseBase:
+        """Return all that is kept of a user; for superusers."""
+        if not request.user.is_superuser:
+            raise PermissionDenied
+        if pk > BigIntegerField.MAX_BIGINT:
+            raise Http404
+        user = get_object_or_404(User, pk=pk)
+        audit.record("export", user.pk)
+        return account_download(user)
 
     @admin.display(description="threads")
     def number_of_threads(self, user: Any) -> int:
@@ -81,6 +102,12 @@ class UserAdmin(AccountsUserAdmin):
             user.pk,
             user.number_of_threads,
         )
+
+    @admin.display(description="export")
+    def export_link(self, user: User) -> str:
+        """Return a link to all that is kept of the user."""
+        url = reverse("admin:accounts_user_export", args=(user.pk,))
+        return format_html('<a href="{}">All that is kept of this account</a>', url)
 
 
 class OfUsersAdmin(ReadOnlyAdmin):

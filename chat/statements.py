@@ -228,6 +228,14 @@ NOT_COPIED = {
 }
 
 
+def set_parents(parents: Iterable[tuple[int, int]]) -> None:
+    """Have messages follow others: pairs of a message's id and its parent's."""
+    sql.execute_many(
+        "UPDATE chat_message SET parent_id = %s WHERE id = %s",
+        [(parent, message) for message, parent in parents],
+    )
+
+
 def record_activity(thread: Thread, title: str, now: datetime, *, only_if_unmoved: bool) -> bool:
     """Set a thread's last activity, and its title where it has none; return whether it was there.
 

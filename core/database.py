@@ -27,7 +27,9 @@ STATEMENT_SECONDS = 30
 # For work that belongs to no request: asgiref would run all of it in a single thread. Heartbeats
 # have their own thread, because a reply whose heartbeat is late is taken for dead. Followers have
 # theirs, because a thousand of them that poll would take the connections of all request threads.
+# Exports and imports take long, and wait for each other only.
 writers = ThreadPoolExecutor(settings.WRITER_THREADS, thread_name_prefix="writer")
+transfers = ThreadPoolExecutor(settings.TRANSFER_THREADS, thread_name_prefix="transfer")
 followers = ThreadPoolExecutor(settings.FOLLOWER_THREADS, thread_name_prefix="follower")
 heartbeats = ThreadPoolExecutor(1, thread_name_prefix="heartbeat")
 

@@ -14,6 +14,8 @@ from chat.views.messages import router as messages_router
 from chat.views.replies import router as replies_router
 from chat.views.search import router as search_router
 from chat.views.threads import router as threads_router
+from chat.views.transfer import account_router as export_router
+from chat.views.transfer import router as transfer_router
 from chat.views.usage import router as usage_router
 from core import error_handlers
 from core.bodies import JsonRenderer, StrictJsonParser, refuse_fields
@@ -70,10 +72,12 @@ api = Api(
 api.add_decorator(refuse_fields)
 error_handlers.register(api)
 api.add_router("/auth/usage/", usage_router)
+api.add_router("/auth/export/", export_router)
 api.add_router("/auth/", accounts_router)
 api.add_router("/chat/", threads_router)
 api.add_router("/chat/", messages_router)
 api.add_router("/chat/", events_router)
 api.add_router("/chat/", replies_router)
 api.add_router("/chat/", search_router)
+api.add_router("/chat/", transfer_router)
 api.add_router("/health/", health_router)

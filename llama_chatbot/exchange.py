@@ -1,7 +1,7 @@
 """One HTTP request and its response: its body, its thread, its line in the access log."""
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any
 
@@ -19,10 +19,13 @@ from django.db import close_old_connections
 from chat.replies.forms.form import StreamAborted
 from chat.replies.live import ServerShuttingDown
 from core.errors import ApiError
+from core.uploads import Upload
 from llama_chatbot import access_log
 from llama_chatbot.request_body import RequestBody
 
 Application = Callable[..., Awaitable[None]]
+
+UPLOAD_PATHS = {"/chat/import/"}  # whose views read the body themselves
 
 
 class RequestThreads:
@@ -62,6 +65,7 @@ class Exchange:
         self._send = send
         self._began_at = time.monotonic()
         self._body = RequestBody()
+        self._upload = Upload(receive) if scope["path"] in UPLOAD_PATHS else None
         self._thread: Executor
         self._status: int | None = None
         self._has_begun = self._is_streaming = False
@@ -70,7 +74,7 @@ class Exchange:
         """Read the body, have Django answer, and write the access log."""
         body, error = b"", None
         try:
-            received = await self._body.read(self._receive)
+            received = b"" if self._upload else await self._body.read(self._receive)
         except ApiError as body_error:
             error = body_error.with_traceback(None)  # or it and this frame would keep each other
         else:
@@ -80,7 +84,9 @@ class Exchange:
             body = received
 
         self._thread = threads.acquire()
-        scope: dict[str, Any] = {**self._scope, "body_error": error}
+        scope: dict[str, Any] = {**self._scope, "body_error": error, "upload": self._upload}
+        if self._upload:
+            scope["headers"] = without_length(scope["headers"])
         try:
             async with ThreadSensitiveContext(executor=self._thread):
                 await django(scope, self._replay(body), self._observe_and_send)
@@ -95,13 +101,14 @@ class Exchange:
     def _replay(self, body: bytes) -> ASGIReceiveCallable:
         """Return a `receive` that returns the whole body first, then waits for the disconnect."""
         is_sent = False
+        receive_more = self._upload.disconnected if self._upload else self._receive
 
         async def receive() -> ASGIReceiveEvent:
             nonlocal is_sent
             if not is_sent:
                 is_sent = True
                 return {"type": "http.request", "body": body, "more_body": False}
-            while (event := await self._receive())["type"] == "http.request":
+            while (event := await receive_more())["type"] == "http.request":
                 pass  # the rest of a body that was not read
             return event
 
@@ -111,6 +118,8 @@ class Exchange:
         if event["type"] == "http.response.start":
             self._status = event["status"]
             self._begin_response()
+            if self._upload and not self._upload.is_read:
+                event["headers"] = [*event["headers"], (b"connection", b"close")]
         elif event["type"] == "http.response.body" and event.get("more_body"):
             self._begin_stream()
         await self._send(event)
@@ -130,3 +139,8 @@ class Exchange:
         if not self._is_streaming:
             self._is_streaming = True
             self._thread.submit(close_old_connections)
+
+
+def without_length(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """Return the headers of a request that seems to have no body: Django refuses a long one."""
+    return [header for header in headers if header[0] != b"content-length"]

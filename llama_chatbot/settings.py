@@ -182,6 +182,7 @@ REQUEST_THREADS = 16
 WRITER_THREADS = 4
 FOLLOWER_THREADS = 2
 PASSWORD_THREADS = 2
+TRANSFER_THREADS = 2
 OTHER_THREADS = 6  # heartbeats, health checks, cleaning up, mail
 
 DATABASES: dict[str, Any] = {
@@ -217,7 +218,14 @@ elif DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
         "pool": {
             "min_size": 0,
             "max_size": sum(
-                (REQUEST_THREADS, WRITER_THREADS, FOLLOWER_THREADS, PASSWORD_THREADS, OTHER_THREADS)
+                (
+                    REQUEST_THREADS,
+                    WRITER_THREADS,
+                    FOLLOWER_THREADS,
+                    PASSWORD_THREADS,
+                    TRANSFER_THREADS,
+                    OTHER_THREADS,
+                )
             ),
             "max_idle": 2,  # one connection that nobody needed in this time is closed
             "timeout": 5,
@@ -253,6 +261,8 @@ RATE_LIMITS = {
     "login_account": rate("login_account", "5/m"),
     "register": rate("register", "10/h"),
     "password_reset": rate("password_reset", "5/h"),
+    "export": rate("export", "10/h"),
+    "import": rate("import", "10/h"),
 }
 
 # --- Accounts, sessions and cookies -------------------------------------------------------------

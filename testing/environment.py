@@ -26,6 +26,8 @@ ENVIRONMENT = {
             "LOGIN_ACCOUNT",
             "REGISTER",
             "PASSWORD_RESET",
+            "EXPORT",
+            "IMPORT",
         )
     },
 }

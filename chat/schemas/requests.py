@@ -161,6 +161,12 @@ class ThreadsPage(Page):
     archived: bool = False
 
 
+class ExportFormat(Schema):
+    """In which format a thread is wanted: for a person to read, or for a program."""
+
+    format: Literal["markdown", "json"] = "markdown"
+
+
 class SearchPage(Page):
     """What is searched for: words, and "phrases" in quotation marks."""
 

@@ -8,6 +8,7 @@ from chat import statements
 from chat.models import Message, Thread
 from testing.people import create_user
 from testing.trees import grow
+from testing.twins import assert_same
 
 pytestmark = pytest.mark.usefixtures("each_database")
 
@@ -89,3 +90,16 @@ def test_a_copied_path_has_the_same_messages_one_after_the_other(tree: list[Mess
         texts = dict(Message.objects.values_list("pk", "content"))
         assert [m.content for m in copies] == [texts[pk] for pk in way]
         assert [m.parent_id for m in copies] == [None, *(m.pk for m in copies[:-1])]
+
+
+def test_set_parents_has_messages_follow_others(tree: list[Message]) -> None:
+    root, one, two, *_ = (message.pk for message in tree)
+    pairs = [(one, root), (two, one), (2**40, root)]
+
+    def twin() -> None:
+        for message, parent in pairs:
+            Message.objects.filter(pk=message).update(parent=parent)
+
+    assert_same(lambda: statements.set_parents(pairs), twin, Message.objects.all())
+    statements.set_parents(pairs)
+    assert Message.objects.get(pk=two).parent_id == one

@@ -12,7 +12,7 @@ import pytest
 from llama_chatbot.settings import RATE_LIMITS
 from testing.people import Caller, long_ago
 from testing.processes import Memcached, Server, StartServer
-from testing.routes import Route, every_route, routes
+from testing.routes import Route, routes
 from testing.scripted_ollama import Script, ScriptedOllama
 from testing.waiting import wait_until
 
@@ -100,14 +100,20 @@ def test_a_page_of_another_site_with_the_admins_login(nobody: Caller) -> None:
     check(nobody.post("/admin/login/", headers=STRANGER), 403, "cross_origin")
 
 
-@every_route
+# It takes files of any kind, and other sizes: see chat/tests/test_import.py.
+TAKES_FILES = "/chat/import/"
+
+
+@pytest.mark.parametrize("route", [r for r in routes() if r.path != TAKES_FILES], ids=str)
 def test_a_body_that_is_too_large(ann: Caller, route: Route) -> None:
     answer = call(ann, route, content=b" " * (1024 * 1024 + 1), headers=JSON)
 
     check(answer, 413, "too_large")
 
 
-@pytest.mark.parametrize("route", [r for r in routes() if r.has_body], ids=str)
+@pytest.mark.parametrize(
+    "route", [r for r in routes() if r.has_body and r.path != TAKES_FILES], ids=str
+)
 def test_a_body_that_is_no_json(ann: Caller, route: Route) -> None:
     check(call(ann, route, content=b"{", headers=JSON), 400, "invalid_json")
 

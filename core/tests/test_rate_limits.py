@@ -37,6 +37,8 @@ LIMITS = {
     "login": Limit("POST", "/auth/login/", LOGIN, of_address=True),
     "register": Limit("POST", "/auth/register/", REGISTRATION, of_address=True, status=201),
     "password_reset": Limit("POST", "/auth/password/reset/", {"email": "x@y.org"}, of_address=True),
+    "export": Limit("GET", "/auth/export/"),
+    "import": Limit("POST", "/chat/import/", {"nothing": "to import"}),
 }
 
 

@@ -145,7 +145,11 @@ def test_openapi_python_client_makes_one_that_mypy_passes_and_calls(
 ) -> None:
     thread = ann.thread(title="Llamas")
     program = str(Path(sys.executable).with_name("openapi-python-client"))
-    options = ("--path", file, "--output-path", tmp_path / "llama_api", "--fail-on-warning")
+    (tmp_path / "config.yml").write_text(  # it knows no lines of JSON by itself
+        "content_type_overrides: {application/x-ndjson: application/octet-stream}"
+    )
+    files = ("--path", file, "--output-path", tmp_path / "llama_api")
+    options = (*files, "--config", tmp_path / "config.yml", "--fail-on-warning")
     made = subprocess.run(
         [program, "generate", "--meta=none", *options],
         env=javascript.environment(),

@@ -55,6 +55,9 @@ RULES = {
     "POST /auth/tokens/": Rule(201, body={"name": "x", "days": 1}),
     "DELETE /auth/tokens/{int:token_id}/": Rule(404),
     "GET /auth/usage/": Rule(200),
+    "GET /auth/export/": Rule(200),
+    "GET /chat/threads/{int:thread_id}/export/": Rule(404),
+    "POST /chat/import/": Rule(200, body={"nothing": "to import"}),
     "GET /chat/search/": Rule(400),  # test_search.py has what is found
     "GET /chat/events/": Rule(200),  # test_events.py has who hears what
     "POST /chat/threads/new/": Rule(201),

@@ -32,6 +32,8 @@ BAD = [
     ("RATE_LIMIT_LOGIN_ACCOUNT", ""),
     ("RATE_LIMIT_REGISTER", "10/0h"),
     ("RATE_LIMIT_PASSWORD_RESET", "ten/h"),
+    ("RATE_LIMIT_EXPORT", "1/w"),
+    ("RATE_LIMIT_IMPORT", "1.5/h"),
     ("EMAIL_URL", "nonsense"),
     ("PASSWORD_RESET_URL", "https://app.example.com/"),
     ("OLLAMA_HOST", "ftp://ollama"),

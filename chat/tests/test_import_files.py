@@ -1,0 +1,340 @@
+"""Which files can be imported, and that a hostile one costs neither memory nor time."""
+
+import io
+import json
+import resource
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from accounts.models import User
+from chat import statements
+from chat.models import Message, Thread
+from chat.tests.exports import chatgpt_chat, file_of, libre_message, librechat
+from chat.transfer import archive, importing, reading
+from chat.transfer.reading import NotReadable
+from testing.people import create_user
+from testing.processes import ROOT
+
+pytestmark = pytest.mark.usefixtures("database")
+
+
+@pytest.fixture
+def ann(database: None) -> User:
+    return create_user("ann")
+
+
+def import_file(user: User, content: bytes) -> list[dict[str, Any]]:
+    """Import a file; return the lines, but for progress."""
+    lines = importing.run(user, io.BytesIO(content), None)
+    return [line for line in lines if line["type"] != "progress"]
+
+
+def chat(number: int) -> dict[str, Any]:
+    """One of many conversations."""
+    return {**chatgpt_chat(), "id": str(number), "conversation_id": str(number)}
+
+
+def zip_of(members: dict[str, bytes], compression: int = zipfile.ZIP_DEFLATED) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", compression) as packed:
+        for name, content in members.items():
+            packed.writestr(name, content)
+    return file.getvalue()
+
+
+# --- Archives ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA]
+)
+def test_an_archive_is_unpacked_and_what_else_is_in_it_is_ignored(
+    ann: User, compression: int
+) -> None:
+    content = zip_of(
+        {
+            "user.json": b"{}",
+            "chat.html": b"<html>",
+            "message_feedback.json": b"[]",
+            "conversations.json": file_of(chat(1), chat(2)),
+            "file-abc.png": bytes(1000),
+        },
+        compression,
+    )
+
+    lines = import_file(ann, content)
+
+    assert [line["type"] for line in lines] == ["thread", "thread", "end"]
+
+
+def test_conversations_in_numbered_files_are_read_in_their_order(ann: User) -> None:
+    members = {
+        f"export/conversations-{number:03}.json": file_of({**chat(number), "title": str(number)})
+        for number in (10, 2, 0, 1)
+    }
+
+    *lines, _ = import_file(ann, zip_of({**members, "__MACOSX/._x.json": b"junk"}))
+
+    assert [line["title"] for line in lines] == ["0", "1", "2", "10"]
+
+
+def test_an_archive_of_any_json_files_is_read(ann: User) -> None:
+    one = librechat(libre_message("q", True, "one"), conversationId="1")
+    other = librechat(libre_message("q", True, "two"), conversationId="2")
+    members = {
+        "wool.json": json.dumps(one).encode(),
+        "deep/in/it.json": json.dumps(other).encode(),
+        "__MACOSX/wool.json": b"junk",
+        ".hidden.json": b"junk",
+        "readme.txt": b"junk",
+    }
+
+    *lines, _ = import_file(ann, zip_of(members))
+
+    assert [line["type"] for line in lines] == ["thread", "thread"]
+
+
+def broken(content: bytes) -> bytes:
+    """Damage what is packed, and leave the directory as it is."""
+    return content[:60] + b"\xff" * 40 + content[100:]
+
+
+def encrypted(content: bytes) -> bytes:
+    place = content.index(b"PK\x01\x02")
+    return content[: place + 8] + b"\x01" + content[place + 9 :]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (zip_of({}), "no conversations.json"),
+        (zip_of({"photo.png": b"x"}), "no conversations.json"),
+        (zip_of({"a.json": b"[]"})[:-10], "its end is missing"),
+        (b"PK\x03\x04" + b"x" * 1000, "its end is missing"),
+        (b"PK\x05\x06" + b"\xff" * 18, "more than 65,000 files"),
+        (broken(zip_of({"conversations.json": file_of(*map(chat, range(50)))})), "cannot be read"),
+        (encrypted(zip_of({"conversations.json": b"[]"})), "encrypted"),
+        (zip_of({"conversations.json": b"[" + b" " * 50_000_000}), "packed too tightly"),
+        (zip_of({"inner.zip": zip_of({"conversations.json": b"[]"})}), "no conversations.json"),
+    ],
+)
+def test_a_bad_archive_is_refused_at_once(ann: User, content: bytes, message: str) -> None:
+    began = time.monotonic()
+
+    with pytest.raises(NotReadable, match=message):
+        import_file(ann, content)
+
+    assert time.monotonic() - began < 2
+    assert not Thread.objects.exists()
+
+
+def test_an_archive_with_too_much_in_it_is_refused(
+    ann: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archive, "MAX_UNPACKED", 1000)
+    monkeypatch.setattr(archive, "MAX_JSON_MEMBERS", 3)
+
+    with pytest.raises(NotReadable, match="gibibyte"):
+        import_file(ann, zip_of({"conversations.json": file_of(chat(1))}))
+    with pytest.raises(NotReadable, match="JSON files"):
+        import_file(ann, zip_of({f"{number}.json": b"[]" for number in range(4)}))
+
+
+def test_a_size_that_the_archive_hides_is_not_read(ann: User) -> None:
+    """The directory says a kilobyte, and there are fifty megabytes: reading stops after that."""
+    honest = zip_of({"conversations.json": b"[" + b" " * 50_000_000 + b"]"})
+    place = honest.index(b"PK\x01\x02")
+    lying = honest[: place + 24] + (1000).to_bytes(4, "little") + honest[place + 28 :]
+
+    began = time.monotonic()
+    with pytest.raises(NotReadable):
+        import_file(ann, lying)
+
+    assert time.monotonic() - began < 2
+
+
+# --- JSON ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b" \n",
+        b"hello",
+        b"<html></html>",
+        b"\x89PNG\r\n\x1a\n" + bytes(100),
+        bytes(1000),
+        b"\xff\xfe[\x00]\x00",
+        b"[",
+        b"[{",
+        b'[{"title": "x',
+        b'[{"title": }]',
+        b"[1,]",
+        b"{]",
+        b"[NaN]",
+        b'["\xff"]',
+        b"[1e999]",
+        b"[" + b"9" * 100_000 + b"]",
+        b"PK",
+    ],
+)
+def test_what_is_no_json_is_refused(ann: User, content: bytes) -> None:
+    with pytest.raises(NotReadable, match="not valid JSON"):
+        import_file(ann, content)
+
+
+def test_what_came_before_the_damage_stays(ann: User) -> None:
+    lines = importing.run(ann, io.BytesIO(file_of(chat(1), chat(2))[:-200]), None)
+
+    assert next(lines)["type"] == "thread"
+    with pytest.raises(NotReadable, match="not valid JSON"):
+        list(lines)
+    assert Thread.objects.count() == 1
+    assert Message.objects.count() == 4
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xef\xbb\xbf" + file_of(chat(1)),
+        b" \r\n\t " + file_of(chat(1)) + b"\n\n",
+        json.dumps(chat(1)).encode(),
+        json.dumps(chat(1), indent=2).encode(),
+        json.dumps(chat(1), ensure_ascii=False).encode(),
+    ],
+)
+def test_json_may_be_written_in_any_way(ann: User, content: bytes) -> None:
+    lines = import_file(ann, content)
+
+    assert [line["type"] for line in lines] == ["thread", "end"]
+
+
+@pytest.mark.parametrize("content", [b"[]", b"{}", b"[[]]", b"null", b'"text"', b"[{}, 1, []]"])
+def test_json_without_conversations_imports_nothing(ann: User, content: bytes) -> None:
+    end = import_file(ann, content)[-1]
+
+    assert (end["type"], end["threads"]) == ("end", 0)
+
+
+# In memory of so much more than the process has before.
+ROOM = 200 * 2**20
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (lambda: b"[" * 20_000_000, "nested too deeply"),
+        (lambda: b'{"mapping":' * 5_000_000, "nested too deeply"),
+        (lambda: b'[{"title":"' + b"x" * 100_000_000 + b'"}]', "without the end of a text"),
+        (lambda: b'[{"' + b"x" * 100_000_000 + b'":1}]', "without the end of a text"),
+        (lambda: b"[" + b"0," * 20_000_000 + b"0]", "more than 20,000 conversations"),
+        (lambda: b"[" + b"{}," * 20_000_000 + b"{}]", "more than 20,000 conversations"),
+        (
+            lambda: b'[{"title":"a","mapping":{' + b'"x":{"message":{}},' * 4_000_000 + b'"y":1}}]',
+            "too large",
+        ),
+        (
+            lambda: (
+                b'[{"title":"a","mapping":{"x":{"message":{"content":{"parts":["'
+                + b'"," '.join([b"y" * 1_000_000] * 90)
+                + b'"]}}}}}]'
+            ),
+            "too large",
+        ),
+        (lambda: b'[{"title":"a","junk":[' + b"[1,2,3]," * 10_000_000 + b"1]}]", "end of a text"),
+    ],
+)
+def test_a_hostile_file_is_told_of_within_seconds_and_in_little_memory(
+    make: Callable[[], bytes], told: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "hostile.json"
+    file.write_bytes(make())
+    program = f"""if True:
+        import django, resource, sys, time
+        django.setup()
+        from chat.models import Thread
+        from chat.transfer import importing, reading
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        began = time.monotonic()
+        try:
+            print(*importing.run(None, open({str(file)!r}, "rb"), None))
+        except reading.NotReadable as error:
+            print(error.message)
+        after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        print(time.monotonic() - began, (after - before) * 1024)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+
+    *lines, measured = done.stdout.splitlines()
+    seconds, memory = map(float, measured.split())
+    assert told in " ".join(lines)
+    assert seconds < 15
+    assert memory < ROOM
+
+
+def test_a_large_file_is_imported_in_little_memory(ann: User, tmp_path: Path) -> None:
+    file = tmp_path / "large.json"
+    words = "llama " * 500
+    with file.open("w") as out:
+        out.write("[")
+        for number in range(300):
+            conversation = chat(number)
+            for node in conversation["mapping"].values():
+                if node["message"] and node["message"]["content"]["parts"][0]:
+                    node["message"]["content"]["parts"] = [words + str(number)]
+                    node["message"]["metadata"]["junk"] = words * 10
+            out.write(("," if number else "") + json.dumps(conversation))
+        out.write("]")
+    assert file.stat().st_size > 30_000_000
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+    with file.open("rb") as opened:
+        lines = list(importing.run(ann, opened, None))
+
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert (after - before) * 1024 < 50_000_000
+    assert lines[-1]["threads"] == 300
+    positions = [line["bytes"] for line in lines if line["type"] == "progress"]
+    assert positions == sorted(positions)
+    assert all(line["of"] == file.stat().st_size for line in lines if line["type"] == "progress")
+
+
+def test_progress_is_told_twice_a_second(ann: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importing, "PROGRESS_SECONDS", 0)
+
+    lines = list(importing.run(ann, io.BytesIO(file_of(chat(1), chat(2))), None))
+
+    assert [line["type"] for line in lines] == ["thread", "progress", "thread", "progress", "end"]
+
+
+def test_a_conversation_is_stored_whole_or_not_at_all(
+    ann: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(parents: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(statements, "set_parents", fail)
+    with pytest.raises(ZeroDivisionError):
+        import_file(ann, file_of(chat(1)))
+
+    assert not Thread.all_objects.exists()
+    assert not Message.objects.exists()
+
+
+def test_objects_keep_only_what_is_needed() -> None:
+    mapping = {"any key": {"message": None, "b": 1}}
+    content = [{"title": "x", "junk": {"a": [1, {"title": 2}]}, "mapping": mapping}]
+
+    (item,) = reading.objects(io.BytesIO(json.dumps(content).encode()))
+
+    assert item == {"title": "x", "mapping": {"any key": {"message": None}}}

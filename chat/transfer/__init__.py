@@ -1,0 +1,1 @@
+"""Export and import of conversations, one module for each format: see docs/transfer.md."""
