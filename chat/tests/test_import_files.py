@@ -231,25 +231,25 @@ ROOM = 200 * 2**20
 @pytest.mark.parametrize(
     ("make", "told"),
     [
-        (lambda: b"[" * 20_000_000, "nested too deeply"),
-        (lambda: b'{"mapping":' * 5_000_000, "nested too deeply"),
-        (lambda: b'[{"title":"' + b"x" * 100_000_000 + b'"}]', "without the end of a text"),
-        (lambda: b'[{"' + b"x" * 100_000_000 + b'":1}]', "without the end of a text"),
-        (lambda: b"[" + b"0," * 20_000_000 + b"0]", "more than 20,000 conversations"),
-        (lambda: b"[" + b"{}," * 20_000_000 + b"{}]", "more than 20,000 conversations"),
+        (lambda: b"[" * 2_000_000, "nested too deeply"),
+        (lambda: b'{"mapping":' * 500_000, "nested too deeply"),
+        (lambda: b'[{"title":"' + b"x" * 20_000_000 + b'"}]', "without the end of a text"),
+        (lambda: b'[{"' + b"x" * 20_000_000 + b'":1}]', "without the end of a text"),
+        (lambda: b"[" + b"0," * 2_000_000 + b"0]", "more than 20,000 conversations"),
+        (lambda: b"[" + b"{}," * 2_000_000 + b"{}]", "more than 20,000 conversations"),
         (
-            lambda: b'[{"title":"a","mapping":{' + b'"x":{"message":{}},' * 4_000_000 + b'"y":1}}]',
+            lambda: b'[{"title":"a","mapping":{' + b'"x":{"message":{}},' * 600_000 + b'"y":1}}]',
             "too large",
         ),
         (
             lambda: (
                 b'[{"title":"a","mapping":{"x":{"message":{"content":{"parts":["'
-                + b'"," '.join([b"y" * 1_000_000] * 90)
+                + b'"," '.join([b"y" * 1_000_000] * 40)
                 + b'"]}}}}}]'
             ),
             "too large",
         ),
-        (lambda: b'[{"title":"a","junk":[' + b"[1,2,3]," * 10_000_000 + b"1]}]", "end of a text"),
+        (lambda: b'[{"title":"a","junk":[' + b"[1,2,3]," * 2_500_000 + b"1]}]", "end of a text"),
     ],
 )
 def test_a_hostile_file_is_told_of_within_seconds_and_in_little_memory(
