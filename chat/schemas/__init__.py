@@ -4,6 +4,7 @@ from chat.schemas.answers import (
     ContextOut,
     MessagesOut,
     ModelsOut,
+    OptionsOut,
     SearchResults,
     Status,
     StatusOut,
@@ -16,11 +17,13 @@ from chat.schemas.answers import (
     WholeReply,
 )
 from chat.schemas.requests import (
+    ExportFormat,
     FirstMessage,
     MessageChoice,
     MessagesPage,
     NewMessage,
     NewTitle,
+    Options,
     Period,
     RegenerateRequest,
     ReplyChoice,
@@ -33,6 +36,7 @@ from chat.schemas.requests import (
 
 __all__ = [
     "ContextOut",
+    "ExportFormat",
     "FirstMessage",
     "MessageChoice",
     "MessagesOut",
@@ -40,6 +44,8 @@ __all__ = [
     "ModelsOut",
     "NewMessage",
     "NewTitle",
+    "Options",
+    "OptionsOut",
     "Period",
     "RegenerateRequest",
     "ReplyChoice",

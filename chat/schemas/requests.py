@@ -1,7 +1,7 @@
 """What the chat calls take, in their bodies and their queries."""
 
 import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from django.conf import settings
 from django.utils import timezone
