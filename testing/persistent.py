@@ -1,18 +1,38 @@
-"""A reader that does not give up: it follows its reply to the end by the retry of `docs/api.md`."""
+"""Readers that do not give up: they follow their replies to the end by the retry of `docs/api.md`.
+
+And the long replies that they read, in which nothing can be lost or doubled unseen.
+"""
 
 import asyncio
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
+from typing import Any
 
 import aiohttp
 
 from testing.people import Caller
+from testing.scripted_ollama import Script
+from testing.scripted_ollama.script import numbered
 from testing.streams import SSE
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0  # seconds
+TOKENS = 400
+TOKEN_SECONDS = 1 / 40
+
+
+def tokens_for(message: str) -> list[str]:
+    """Return the reply to a message, in which each token says which it is."""
+    return numbered(message, TOKENS)
+
+
+def long_answer(body: Mapping[str, Any]) -> Script:
+    """Return the script for a message."""
+    said = [m["content"] for m in body["messages"] if m["role"] == "user"]
+    return Script(tokens_for(said[-1]), interval=TOKEN_SECONDS)
 
 
 class Cut(Exception):
@@ -23,7 +43,8 @@ class Cut(Exception):
 class Reader:
     """One message that is sent, and the reply to it as its reader sees it.
 
-    `servers` are tried in turn; the first gets the message.
+    `servers` are tried in turn; the first gets the message. One that `carries_on` has a reply that
+    has failed continued, and sends its message again where nothing of the reply was kept.
     """
 
     caller: Caller
@@ -31,8 +52,11 @@ class Reader:
     message: str
     servers: Sequence[str]
     text: str = ""
+    carries_on: bool = False
     ending: str = ""  # the last event and what it said
     is_sent: bool = False
+    has_failed: bool = False  # and is to be continued
+    failures: list[str] = field(default_factory=list)  # codes of those that were carried on
     rewinds: int = 0
     refusals: list[int] = field(default_factory=list)  # statuses that were healed by a retry
     cuts: list[tuple[str, float]] = field(default_factory=list)  # of a begun reply: server, when
@@ -58,15 +82,24 @@ class Reader:
     async def _connect(self, session: aiohttp.ClientSession, server: str) -> None:
         url = f"{server}/chat/streaming-response/{self.thread}/"
         headers = {**SSE, "Cookie": self.caller.headers["Cookie"]}
-        if self.is_sent:
+        if self.has_failed:
+            # If this call is lost, following tells how the reply is.
+            self.has_failed = False
+            request = session.post(
+                f"{server}/chat/threads/{self.thread}/continue/", headers=headers
+            )
+        elif self.is_sent:
             offset = {"offset": str(len(self.text))}
             request = session.get(url, params=offset, headers=headers)
         else:
-            headers["Idempotency-Key"] = self.message
+            self.text, headers["Idempotency-Key"] = "", self.message
             request = session.post(url, json={"message": self.message}, headers=headers)
         async with request as response:
             if response.status != 200:
-                self.refusals.append(response.status)
+                if response.status == 204 and self.carries_on:
+                    self.is_sent = False  # nothing is left of the reply
+                else:
+                    self.refusals.append(response.status)
                 raise Cut
             block: dict[str, str] = {}
             async for line in response.content:
@@ -89,5 +122,37 @@ class Reader:
         elif event == "rewind":
             self.text = self.text[: int(str(data["offset"]))]
             self.rewinds += 1
+        elif event == "error" and self.carries_on:
+            self.failures.append(str(data["code"]))
+            self.has_failed = self.is_sent = bool(data["reply_kept"])
+            raise Cut
         elif event in ("end", "error"):
             self.ending = f"{event} {data.get('status') or data.get('code')}"
+
+
+async def read_all(readers: Sequence[Reader], seconds: float) -> None:
+    """Have all readers send their messages within so many seconds, and read on to the end.
+
+    One that is stuck has no ending a minute later.
+    """
+
+    async def begin(number: int, reader: Reader) -> None:
+        await asyncio.sleep(number * seconds / len(readers))
+        await reader.read(session)
+
+    timeout = aiohttp.ClientTimeout(total=None, sock_connect=2, sock_read=20)
+    with suppress(TimeoutError):
+        async with (
+            aiohttp.ClientSession(timeout=timeout, cookie_jar=aiohttp.DummyCookieJar()) as session,
+            asyncio.timeout(seconds + 60),
+            asyncio.TaskGroup() as group,
+        ):
+            for number, reader in enumerate(readers):
+                group.create_task(begin(number, reader))
+
+
+def assert_whole(readers: Sequence[Reader]) -> None:
+    """Assert that each reader has the whole text, no character lost or doubled."""
+    for reader in readers:
+        whole = "".join(tokens_for(reader.message))
+        assert (reader.ending, reader.text) == ("end complete", whole)

@@ -7,26 +7,22 @@ By hand at its full size, with the figures printed:
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from statistics import quantiles
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import aiohttp
 import pytest
 from django.core.management import call_command
 
 from accounts.models import User
 from testing.fixtures.databases import default_database
 from testing.people import Caller, create_user
-from testing.persistent import Reader
+from testing.persistent import Reader, assert_whole, long_answer, read_all
 from testing.processes import Memcached, Nginx, Server
-from testing.scripted_ollama import Script, ScriptedOllama
-from testing.scripted_ollama.script import numbered
+from testing.scripted_ollama import ScriptedOllama
 
-TOKENS = 400
-TOKEN_SECONDS = 1 / 40
 KILL_SECONDS = 3.0
 
 
@@ -38,12 +34,6 @@ class Size(NamedTuple):
 
 
 SIZE = Size(200, 110) if os.environ.get("KILL_TEST") == "whole" else Size(24, 10)
-
-
-def answer(body: Mapping[str, Any]) -> Script:
-    """Return the script for a message."""
-    said = [m["content"] for m in body["messages"] if m["role"] == "user"]
-    return Script(numbered(said[-1], TOKENS), interval=TOKEN_SECONDS)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -71,7 +61,7 @@ def servers(
     tmp_path: Path,
 ) -> Iterator[list[Server]]:
     """Two processes, each with a port of its own."""
-    ollama.script = answer
+    ollama.script = long_answer
     settings = {"DATABASE_URL": database_url, "CACHE_LOCATION": memcached.location}
     environment = server_environment | settings
     with Server(tmp_path, environment) as one, Server(tmp_path, environment) as other:
@@ -101,23 +91,6 @@ async def in_turn(
     finally:
         task.cancel()
         await asyncio.wait([task])
-
-
-async def read_all(readers: Sequence[Reader]) -> None:
-    """Have all readers send their messages, one after the other, and read on to the end."""
-
-    async def begin(number: int, reader: Reader) -> None:
-        await asyncio.sleep(number * SIZE.seconds / SIZE.replies)
-        await reader.read(session)
-
-    timeout = aiohttp.ClientTimeout(total=None, sock_connect=2, sock_read=20)
-    async with (
-        aiohttp.ClientSession(timeout=timeout, cookie_jar=aiohttp.DummyCookieJar()) as session,
-        asyncio.timeout(SIZE.seconds + 60),
-        asyncio.TaskGroup() as group,
-    ):
-        for number, reader in enumerate(readers):
-            group.create_task(begin(number, reader))
 
 
 def waits_after(ended: Sequence[tuple[str, float]], readers: Sequence[Reader]) -> list[float]:
@@ -158,15 +131,8 @@ async def read_while(
 ) -> list[tuple[str, float]]:
     """Have all readers read while processes are ended; return which ended when."""
     async with in_turn(servers, end) as ended:
-        await read_all(readers)
+        await read_all(readers, SIZE.seconds)
         return ended
-
-
-def assert_whole(readers: Sequence[Reader]) -> None:
-    """Assert that each reader has the whole text, no character lost or doubled."""
-    for reader in readers:
-        whole = "".join(numbered(reader.message, TOKENS))
-        assert (reader.ending, reader.text) == ("end complete", whole)
 
 
 def test_every_reader_has_a_whole_reply_while_processes_are_killed(servers: list[Server]) -> None:

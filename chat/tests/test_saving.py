@@ -1,6 +1,7 @@
 """Checkpoints and ends that the database does not take at first, or at all."""
 
-from datetime import timedelta
+import asyncio
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -70,6 +71,52 @@ async def test_checkpoints_outlive_one_that_failed(
     ollama.release()
     await reply.task
     assert (await stored(draft)).status == "complete"
+
+
+async def heartbeats(draft: Draft, number: int) -> None:
+    """Wait for so many heartbeats of the draft's reply."""
+    for _ in range(number):
+        before = (await stored(draft)).heartbeat_at
+        async with asyncio.timeout(5):
+            while (await stored(draft)).heartbeat_at == before:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+
+
+async def test_a_text_that_has_not_changed_is_not_written_again(
+    draft: Draft, ollama: ScriptedOllama, registry: Registry
+) -> None:
+    ollama.script = Script(["one ", "two "], hold_after=1)
+    reply = registry.write(await begin(draft))
+    async with asyncio.timeout(5):
+        while (await stored(draft)).content != "one ":  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+    await Message.objects.filter(pk=reply.started.reply.pk).aupdate(content="something else")
+    await heartbeats(draft, 3)
+
+    assert (await stored(draft)).content == "something else"
+    ollama.release()
+    await reply.task
+    assert (await stored(draft)).content == "one two "
+
+
+async def test_heartbeats_go_by_the_databases_clock(
+    draft: Draft, ollama: ScriptedOllama, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ollama.script = Script(["one "], hold_after=0)
+    wrong = timezone.now() - timedelta(hours=1)
+    monkeypatch.setattr(timezone, "now", lambda: wrong)
+
+    reply = registry.write(await begin(draft))
+    await heartbeats(draft, 2)
+
+    row = await stored(draft)
+    assert row.created_at == wrong
+    assert row.heartbeat_at
+    assert abs(datetime.now(UTC) - row.heartbeat_at) < timedelta(seconds=10)
+    assert not await in_background(writers, find_orphans, Q(pk=row.pk))
+    ollama.release()
+    await reply.task
 
 
 async def test_an_end_that_can_never_be_stored_leaves_its_text(

@@ -1,12 +1,20 @@
 """The release before still works on the new schema: it runs there while a deployment goes on."""
 
 from collections.abc import Iterator, Sequence
+from itertools import permutations
+from pathlib import Path
 
 import pytest
+from django.apps import apps
+from django.core.management import call_command
+from django.db import connection
 from django.db.migrations import AddField, Migration, RemoveField, RenameField, RenameModel
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.operations.base import Operation
 from django.db.models import NOT_PROVIDED, Field
+
+from core import sql
+from testing.fixtures.databases import default_database
 
 OURS = {"accounts", "chat"}
 
@@ -53,3 +61,32 @@ def test_no_column_that_the_release_before_knows_is_removed_or_renamed(
     kinds = (RemoveField, RenameField, RenameModel)
 
     assert [each for each in migration.operations if isinstance(each, kinds)] == []
+
+
+@pytest.fixture
+def sqlite(prepared_database: None, tmp_path: Path) -> Iterator[None]:
+    """A SQLite database with all tables."""
+    if connection.vendor == "sqlite":
+        yield
+        return
+    with default_database(f"sqlite:///{tmp_path}/db.sqlite3"):
+        call_command("migrate", verbosity=0)
+        yield
+
+
+def indexes_of(table: str) -> dict[str, list[str]]:
+    """Return the columns of each index of a table, without partial ones and those of expressions."""
+    indexes: dict[str, list[str]] = {}
+    for name in sql.column("SELECT name FROM pragma_index_list(%s) WHERE NOT partial", table):
+        columns = sql.column("SELECT name FROM pragma_index_info(%s) ORDER BY seqno", name)
+        if None not in columns:
+            indexes[name] = columns
+    return indexes
+
+
+def test_no_index_is_the_beginning_of_another(sqlite: None) -> None:
+    for app in OURS:
+        for model in apps.get_app_config(app).get_models():
+            indexes = indexes_of(model._meta.db_table)
+            for (name, columns), (longer, others) in permutations(indexes.items(), 2):
+                assert others[: len(columns)] != columns, f"{longer} has all of {name}"

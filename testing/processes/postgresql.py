@@ -2,13 +2,14 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 from pathlib import Path
 
 import psycopg
 
-from testing.processes.base import LOCALHOST, Host, Process
+from testing.processes.base import LOCALHOST, Host, Process, children_of
 from testing.waiting import wait_until
 
 
@@ -68,6 +69,22 @@ class PostgreSQL(Process):
             return self._answers()
 
         wait_until(answers, 30, "PostgreSQL does not answer")
+
+    def pause(self) -> None:
+        """SIGSTOP it and all that serve a connection, each of which leads a group of its own."""
+        for pid in self._family():
+            os.kill(pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """SIGCONT, after pause()."""
+        for pid in self._family():
+            os.kill(pid, signal.SIGCONT)
+
+    def _family(self) -> list[int]:
+        family = [self.pid]
+        for pid in family:  # which grows meanwhile
+            family += children_of(pid)
+        return family
 
     def _answers(self) -> bool:
         try:
