@@ -75,7 +75,7 @@ def sqlite(prepared_database: None, tmp_path: Path) -> Iterator[None]:
 
 
 def indexes_of(table: str) -> dict[str, list[str]]:
-    """Return the columns of each index of a table, without partial ones and those of expressions."""
+    """Return the columns of each index, without partial ones and those of expressions."""
     indexes: dict[str, list[str]] = {}
     for name in sql.column("SELECT name FROM pragma_index_list(%s) WHERE NOT partial", table):
         columns = sql.column("SELECT name FROM pragma_index_info(%s) ORDER BY seqno", name)
