@@ -66,8 +66,11 @@ class MessageAnswer(Schema):
 
 
 class Registered(MessageAnswer):
+    """`notice` says how long conversations are kept, where that is not for ever."""
+
     username: str
     email: str
+    notice: str | None = None
 
 
 class LoggedIn(MessageAnswer):

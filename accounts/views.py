@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.conf import settings
 from django.contrib import auth
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.http import HttpRequest
@@ -45,13 +46,16 @@ router = Router(auth=session_only, tags=["accounts"])
 NO_CONFIRMATION = PasswordConfirmation()
 
 
-@router.post("/register/", auth=anybody, response={201: Registered})
+@router.post("/register/", auth=anybody, response={201: Registered}, exclude_none=True)
 @rate_limit("register", needs_cache=True)
 @hashes_password
 def register(request: HttpRequest, body: Registration) -> Status[dict[str, str]]:
     """Create an account, without logging in."""
     user = User.objects.register(body.username, body.email, body.password)
     answer = {"username": user.username, "email": user.email}
+    if days := settings.CHAT_KEEP_DAYS:
+        kept = "a day" if days == 1 else f"{days} days"
+        answer["notice"] = f"Conversations are deleted {kept} after their last message."
     return Status(201, {"message": "User created successfully", **answer})
 
 

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
-from django.db.models import BigIntegerField, Count, F, OuterRef, QuerySet, Subquery
+from django.db.models import BigIntegerField, Count, F, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce, Left
 from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
@@ -21,10 +21,10 @@ from django.utils.text import Truncator
 from accounts.admin import UserAdmin as AccountsUserAdmin
 from accounts.models import User
 from chat import threads
-from chat.models import Message, MessageQuerySet, Thread, Usage
+from chat.models import Message, MessageQuerySet, RatedReply, Thread, Usage
 from chat.views.transfer import account_download
 from core import audit
-from core.admin import DeletionSummaryAdmin, MonthFilter, ReadOnlyAdmin
+from core.admin import MAX_LISTED, DeletionSummaryAdmin, MonthFilter, ReadOnlyAdmin
 
 MAX_BEGINNING = 100  # characters of a message in the list
 
@@ -184,30 +184,11 @@ class ThreadAdmin(OfUsersAdmin, DeletionSummaryAdmin):
         threads.delete(queryset)
 
 
-@admin.register(Message)
-class MessageAdmin(OfUsersAdmin):
-    """Messages; users with only the view permission for threads see none of this."""
+class MessagesAdmin(OfUsersAdmin):
+    """Messages of the threads that there are."""
 
-    list_display = ("__str__", "thread", "user", "sender", "status", "created_at", "beginning")
     list_select_related = ("thread__user",)
-    list_filter = ("sender", "status")
-    allowed_lookups = ("thread__id__exact", "sender__exact", "status__exact")
     user_field = "thread__user"
-    ordering = ("pk",)
-    fields = (
-        "thread",
-        "parent",
-        "sender",
-        "status",
-        "created_at",
-        "content",
-        "thinking",
-        "model",
-        "error_code",
-        "prompt_tokens",
-        "completion_tokens",
-        "duration_ms",
-    )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Message]:
         """Return the messages of the threads that there are, each with its `beginning`."""
@@ -228,6 +209,63 @@ class MessageAdmin(OfUsersAdmin):
     def beginning(self, message: Any) -> str:
         """Return the first words."""
         return Truncator(message.beginning).chars(MAX_BEGINNING)
+
+
+@admin.register(Message)
+class MessageAdmin(MessagesAdmin):
+    """Messages; users with only the view permission for threads see none of this."""
+
+    list_display = ("__str__", "thread", "user", "sender", "status", "created_at", "beginning")
+    list_filter = ("sender", "status")
+    allowed_lookups = ("thread__id__exact", "sender__exact", "status__exact")
+    ordering = ("pk",)
+    fields = (
+        "thread",
+        "parent",
+        "sender",
+        "status",
+        "created_at",
+        "content",
+        "thinking",
+        "model",
+        "error_code",
+        "prompt_tokens",
+        "completion_tokens",
+        "duration_ms",
+    )
+
+
+@admin.register(RatedReply)
+class RatedReplyAdmin(MessagesAdmin):
+    """What users think of replies, listed with their comments and counted by model."""
+
+    list_display = ("__str__", "thread", "user", "model", "rating", "rating_comment", "rated_at")
+    list_filter = ("rating",)
+    allowed_lookups = ("rating__exact",)
+    ordering = ("-rated_at", "-pk")
+    fields = ("rating", "rating_comment", "rated_at", *MessageAdmin.fields)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Message]:
+        """Return the replies that are rated."""
+        return super().get_queryset(request).filter(rating__isnull=False)
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Allow those who may view messages."""
+        return request.user.has_perm("chat.view_message")
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        """Allow the same."""
+        return self.has_view_permission(request)
+
+    def get_changelist_instance(self, request: HttpRequest) -> Any:
+        """Return the list with the `counts` of its newest replies by model."""
+        listed = super().get_changelist_instance(request)
+        newest = listed.queryset.values("pk")[:MAX_LISTED]
+        by_model = RatedReply.objects.filter(pk__in=newest).order_by("model").values("model")
+        listed.counts = by_model.annotate(  # type: ignore[attr-defined]
+            good=Count("pk", filter=Q(rating=1)), bad=Count("pk", filter=Q(rating=-1))
+        )
+        return listed
 
 
 @admin.register(Usage)

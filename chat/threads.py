@@ -1,6 +1,7 @@
 """What is done with whole threads."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
@@ -57,25 +58,42 @@ def delete(threads: QuerySet[Thread]) -> int:
     ids = list(threads.order_by("pk").values_list("pk", flat=True))
     number = 0
     for start in range(0, len(ids), MAX_BATCH):
-        number += _hide(ids[start : start + MAX_BATCH])
+        number += _hide(Thread.objects.filter(pk__in=ids[start : start + MAX_BATCH]))
     transaction.on_commit(cleanup.due.set)
     return number
 
 
 def delete_expired(limit: int) -> int:
     """Delete some threads that have expired, and stop their running replies; return how many."""
-    expired = Thread.all_objects.filter(expires_at__lte=timezone.now(), deleted_at=None)
-    return _hide(list(expired.order_by("pk").values_list("pk", flat=True)[:limit]))
+    return _hide_some(Q(expires_at__lte=timezone.now()), limit)
 
 
-def _hide(ids: Sequence[int]) -> int:
+def delete_unused(limit: int) -> int:
+    """Delete some threads that nobody has used for `CHAT_KEEP_DAYS`; return how many."""
+    if not settings.CHAT_KEEP_DAYS:
+        return 0
+    return _hide_some(Q(updated_at__lte=oldest_kept()), limit)
+
+
+def oldest_kept() -> datetime:
+    """Return when a thread must have been used last to be kept, where `CHAT_KEEP_DAYS` is set."""
+    return timezone.now() - timedelta(days=settings.CHAT_KEEP_DAYS)
+
+
+def _hide_some(which: Q, limit: int) -> int:
+    found = Thread.all_objects.filter(which, deleted_at=None)
+    # With the condition once more: somebody may use a thread, or keep it, at this moment.
+    return _hide(found.filter(pk__in=list(found.values_list("pk", flat=True)[:limit])))
+
+
+def _hide(found: QuerySet[Thread]) -> int:
     with transaction.atomic():
         # Locked in the order of ids, as by all others; a send waits, and then finds no thread. Not
         # locked as rows that go: who stores a message would wait, and hold what `stop` waits for.
-        found = Thread.all_objects.filter(pk__in=ids, deleted_at=None)
         ordered = found.select_for_update(no_key=True).order_by("pk")
         locked = list(ordered.values_list("pk", "user_id"))
-        number = found.update(deleted_at=timezone.now())
+        ids = [pk for pk, _ in locked]
+        number = Thread.all_objects.filter(pk__in=ids).update(deleted_at=timezone.now())
         actions.stop(Q(thread__in=ids))
         log.threads_deleted(locked)
     return number

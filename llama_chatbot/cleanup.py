@@ -8,6 +8,7 @@ import chat.threads
 STEPS = (
     chat.cleanup.delete_expired_keys,
     chat.threads.delete_expired,
+    chat.threads.delete_unused,
     chat.cleanup.delete_old_events,
     chat.cleanup.delete_hidden_threads,
     chat.search.index.index_some,

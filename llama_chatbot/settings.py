@@ -347,6 +347,7 @@ CHAT_TITLES: str = read(
     env.str, "CHAT_TITLES", "first-words", validate=validate.OneOf(["first-words", "model"])
 )
 CHAT_DAILY_TOKENS: int = read(env.int, "CHAT_DAILY_TOKENS", 0, validate=validate.Range(min=0))
+CHAT_KEEP_DAYS: int = read(env.int, "CHAT_KEEP_DAYS", 0, validate=validate.Range(min=0, max=36_500))
 CHAT_ABANDONED_REPLY_SECONDS: float | None = read(
     seconds_or_none, "CHAT_ABANDONED_REPLY_SECONDS", 30.0
 )

@@ -1,6 +1,13 @@
 """Threads, their messages, and how much was used of the models."""
 
-from chat.models.messages import Message, MessageQuerySet, MessageStatus, Send, Sender
+from chat.models.messages import (
+    Message,
+    MessageQuerySet,
+    MessageStatus,
+    RatedReply,
+    Send,
+    Sender,
+)
 from chat.models.search import MessageTerms, TitleTerms, UnindexedText
 from chat.models.threads import Thread, ThreadEvent, ThreadManager
 from chat.models.usage import Usage, UsageQuerySet
@@ -11,6 +18,7 @@ __all__ = [
     "MessageQuerySet",
     "MessageStatus",
     "MessageTerms",
+    "RatedReply",
     "Send",
     "Sender",
     "Thread",

@@ -1,6 +1,7 @@
 """Messages: what users write, and the replies of the model."""
 
 from datetime import timedelta
+from typing import Any
 
 from django.db import models
 from django.db.models import ExpressionWrapper, F, Q
@@ -52,6 +53,8 @@ class MessageQuerySet(models.QuerySet["Message"]):
 
 class Message(models.Model):
     """What a user or the model wrote; a reply that is being written has the status generating."""
+
+    RATING_COMMENT_LENGTH = 2_000
 
     thread = models.ForeignKey(Thread, models.CASCADE, related_name="messages", db_index=False)
     parent = models.ForeignKey(
@@ -168,6 +171,30 @@ class Message(models.Model):
             "duration_ms": self.duration_ms,
             "first_token_ms": self.first_token_ms,
         }
+
+    @property
+    def feedback(self) -> dict[str, Any] | None:
+        """What the user thinks of the reply; None where they have not said so."""
+        if self.rating is None:
+            return None
+        return {
+            "rating": self.rating,
+            "comment": self.rating_comment,
+            "rated_at": self.rated_at,
+        }
+
+
+class RatedReply(Message):
+    """A reply with its feedback, as the admin lists it."""
+
+    class Meta:
+        proxy = True
+        default_permissions = ()  # who may view messages may view these
+        verbose_name = "rated reply"
+        verbose_name_plural = "feedback"
+
+    def __str__(self) -> str:
+        return f"Reply {self.pk}"
 
 
 class Send(models.Model):

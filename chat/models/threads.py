@@ -80,6 +80,9 @@ class Thread(models.Model):
             models.Index(
                 F("expires_at"), condition=Q(expires_at__isnull=False), name="temporary_threads"
             ),
+            models.Index(
+                F("updated_at"), condition=Q(deleted_at__isnull=True), name="least_active_threads"
+            ),
         ]
         constraints = [
             models.UniqueConstraint(

@@ -2,6 +2,8 @@
 
 from chat.schemas.answers import (
     ContextOut,
+    FeedbackOut,
+    MessageOut,
     MessagesOut,
     ModelsOut,
     OptionsOut,
@@ -18,6 +20,7 @@ from chat.schemas.answers import (
 )
 from chat.schemas.requests import (
     ExportFormat,
+    Feedback,
     FirstMessage,
     MessageChoice,
     MessagesPage,
@@ -30,6 +33,7 @@ from chat.schemas.requests import (
     ResumePoint,
     SearchPage,
     ThreadChanges,
+    ThreadsChoice,
     ThreadSettings,
     ThreadsPage,
 )
@@ -37,8 +41,11 @@ from chat.schemas.requests import (
 __all__ = [
     "ContextOut",
     "ExportFormat",
+    "Feedback",
+    "FeedbackOut",
     "FirstMessage",
     "MessageChoice",
+    "MessageOut",
     "MessagesOut",
     "MessagesPage",
     "ModelsOut",
@@ -59,6 +66,7 @@ __all__ = [
     "ThreadInList",
     "ThreadOut",
     "ThreadSettings",
+    "ThreadsChoice",
     "ThreadsOut",
     "ThreadsPage",
     "UsageOfReply",

@@ -82,6 +82,14 @@ class ContextOut(Answer):
 NoneIfEmpty = Annotated[str | None, BeforeValidator(lambda text: text or None)]
 
 
+class FeedbackOut(Answer):
+    """What the user thinks of a reply."""
+
+    rating: Literal[1, -1]
+    comment: str
+    rated_at: datetime.datetime
+
+
 class MessageOut(Answer):
     """A message; what only replies have is null in a user's."""
 
@@ -100,6 +108,7 @@ class MessageOut(Answer):
     context: ContextOut | None
     format: Format | None
     format_valid: bool | None
+    feedback: FeedbackOut | None
 
 
 class MessagesOut(Schema):

@@ -10,12 +10,13 @@ from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 from chat.formats import CheckedFormat
-from chat.models import Thread
+from chat.models import Message, Thread
 from core.schemas import Body, Integral, NotBlank, Text
 
 Title = Annotated[NotBlank, Field(max_length=Thread.TITLE_LENGTH), AfterValidator(str.strip)]
 ModelName = Annotated[NotBlank, Field(max_length=200)]
 MessageId = Annotated[int, Field(ge=1, lt=2**63), Integral]
+ThreadId = MessageId
 Limit = Annotated[int, Field(ge=1, le=200)]
 
 
@@ -71,6 +72,16 @@ FutureTime = Annotated[
 ]
 
 
+def as_number(value: object) -> object:
+    """Refuse true, which Python takes for 1."""
+    if isinstance(value, bool):
+        raise PydanticCustomError("rating", "This must be 1, -1 or null.")
+    return value
+
+
+Rating = Annotated[Literal[1, -1], BeforeValidator(as_number)]
+
+
 class ThreadSettings(Body):
     """What can be set of a thread; what is not named stays as it is."""
 
@@ -117,6 +128,19 @@ class NewMessage(Body):
     message: NotBlank
     parent_id: MessageId | None = None
     format: CheckedFormat | None = None
+
+
+class ThreadsChoice(Body):
+    """Some of the user's threads; without `ids`, all of them."""
+
+    ids: list[ThreadId] = Field(default=[], max_length=500)
+
+
+class Feedback(Body):
+    """What the user thinks of a reply: 1 for good, -1 for bad; null takes it back."""
+
+    rating: Rating | None
+    comment: Annotated[Text, Field(max_length=Message.RATING_COMMENT_LENGTH)] = ""
 
 
 class ReplyChoice(Body):

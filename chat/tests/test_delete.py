@@ -1,5 +1,12 @@
 """DELETE /chat/threads/<id>/delete/ and DELETE /chat/threads/delete/."""
 
+from datetime import timedelta
+from typing import Any
+
+import httpx
+import pytest
+from django.utils import timezone
+
 from chat.models import Message, Thread, Usage
 from testing.answers import error_of
 from testing.people import Caller
@@ -57,6 +64,45 @@ def test_all_of_a_users_threads_are_deleted_at_once(ann: Caller, bob: Caller) ->
     assert ann.delete("/chat/threads/delete/").json() == {
         "status": "Successfully deleted 0 threads"
     }
+
+
+def test_some_of_a_users_threads_are_deleted_by_their_ids(ann: Caller, bob: Caller) -> None:
+    theirs, kept = bob.thread(), ann.thread()
+    gone = [ann.thread() for _ in range(2)]
+    expired = ann.thread(expires_at=timezone.now() - timedelta(seconds=1))
+    ids = [thread.pk for thread in (*gone, theirs, expired, gone[0])]
+
+    answer = delete_threads(ann, ids=[*ids, 2**62])
+
+    assert answer.json() == {"status": "Successfully deleted 2 threads"}
+    assert set(Thread.objects.all()) == {theirs, kept}
+    assert delete_threads(ann, ids=[]).json() == {"status": "Successfully deleted 0 threads"}
+    assert Thread.objects.count() == 2
+
+
+@pytest.mark.parametrize(
+    "ids", [None, 1, "1", [None], ["1"], [True], [0], [-1], [2**63], [1.5], [[]], {}, [1] * 501]
+)
+def test_what_are_no_ids_deletes_nothing(ann: Caller, ids: Any) -> None:
+    ann.thread()
+
+    error_of(delete_threads(ann, ids=ids), 400, "invalid")
+
+    assert Thread.objects.count() == 1
+
+
+def test_500_threads_are_deleted_in_one_call(ann: Caller) -> None:
+    assert ann.user
+    many = Thread.objects.bulk_create(Thread(user=ann.user, model="tiny") for _ in range(501))
+
+    answer = delete_threads(ann, ids=[thread.pk for thread in many[:500]])
+
+    assert answer.json() == {"status": "Successfully deleted 500 threads"}
+    assert list(Thread.objects.all()) == many[500:]
+
+
+def delete_threads(caller: Caller, **body: Any) -> httpx.Response:
+    return caller.request("DELETE", "/chat/threads/delete/", json=body)
 
 
 def test_a_deletion_ends_the_threads_running_reply(ann: Caller, ollama: ScriptedOllama) -> None:

@@ -114,12 +114,8 @@ def message_fields(message: Message) -> Line:
     fields = _fields(message, MESSAGE)
     if message.is_reply:
         fields |= _fields(message, REPLY)
-        if message.rating is not None:
-            fields["feedback"] = {
-                "rating": message.rating,
-                "comment": message.rating_comment,
-                "rated_at": message.rated_at,
-            }
+        if message.feedback:
+            fields["feedback"] = message.feedback
     return fields
 
 

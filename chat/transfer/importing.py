@@ -10,7 +10,8 @@ from django.utils import timezone
 
 from accounts.authentication import unauthenticated_if_deleted
 from accounts.models import User
-from chat import statements
+from chat import statements, threads
+from chat.feed import log
 from chat.models import Message, Sender, Thread
 from chat.ollama import client
 from chat.ollama.errors import ModelError
@@ -28,6 +29,7 @@ CHANGED = Skipped(
     "already_there",
     "It was imported before, and has changed since: delete it here to import it anew.",
 )
+OLD = Skipped("expired", "It is older than what this server keeps.")
 
 Line = dict[str, Any]
 
@@ -98,12 +100,15 @@ def store(user: User, imported: ImportedThread, models: Collection[str] | None) 
     rows = list(_rows(imported))
     moments = [row.created_at for row in rows]
     created_at = imported.created_at or min(moments, default=timezone.now())
+    updated_at = imported.updated_at or max([created_at, *moments])
+    if settings.CHAT_KEEP_DAYS and updated_at <= threads.oldest_kept():
+        raise OLD
     try:
         with unauthenticated_if_deleted(user), transaction.atomic():
             thread = Thread.objects.create(
                 user=user,
                 created_at=created_at,
-                updated_at=imported.updated_at or max([created_at, *moments]),
+                updated_at=updated_at,
                 source_key=imported.key,
                 source_digest=imported.digest,
                 **_settings(imported, models),
@@ -120,6 +125,7 @@ def store(user: User, imported: ImportedThread, models: Collection[str] | None) 
             if imported.current_id in ids:
                 thread.current_message_id = ids[imported.current_id]
                 thread.save(update_fields=["current_message"])
+            log.thread_changed(thread.pk, user.pk)
     except IntegrityError:
         _refuse_known(user, imported)  # it was imported at this moment
         raise

@@ -8,7 +8,7 @@ from typing import Any
 from django.utils import timezone
 from pydantic import ValidationError
 
-from chat.models import MessageStatus, Sender, Thread
+from chat.models import Message, MessageStatus, Sender, Thread
 from chat.schemas import Options
 from chat.transfer.conversation import (
     ImportedMessage,
@@ -29,7 +29,6 @@ COUNTS = {
     "context": ("turns_kept", "turns_dropped", "characters_cut"),
 }
 LARGEST_COUNT = 2**31 - 1
-MAX_COMMENT = 2_000
 
 
 def key_of_thread(thread: Thread) -> str:
@@ -123,7 +122,7 @@ def _fields(item: dict[str, Any]) -> dict[str, Any]:
             fields[name] = _count(dict_of(item.get(group)).get(name))
     if rating in (1, -1):
         fields["rating"] = rating
-        fields["rating_comment"] = text_of(feedback.get("comment"))[:MAX_COMMENT]
+        fields["rating_comment"] = text_of(feedback.get("comment"))[: Message.RATING_COMMENT_LENGTH]
         fields["rated_at"] = moment_of(feedback.get("rated_at")) or timezone.now()
     return fields
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
-from chat.schemas import ContextOut, OptionsOut, Status, UsageOfReply
+from chat.schemas import ContextOut, FeedbackOut, OptionsOut, Status, UsageOfReply
 
 
 class Header(BaseModel):
@@ -85,12 +85,6 @@ class ExportedThread(BaseModel):
     current_message_id: int | None
 
 
-class ExportedFeedback(BaseModel):
-    rating: Literal[1, -1]
-    comment: str
-    rated_at: datetime.datetime
-
-
 class ExportedMessage(BaseModel):
     """A message; the fields from `thinking` on are those of a reply."""
 
@@ -107,7 +101,7 @@ class ExportedMessage(BaseModel):
     finish_reason: str = ""
     usage: UsageOfReply | None = None
     context: ContextOut | None = None
-    feedback: ExportedFeedback | None = None
+    feedback: FeedbackOut | None = None
 
 
 class MessageLine(ExportedMessage):

@@ -5,8 +5,9 @@ from typing import Any
 from ninja import Query, Router, Status
 
 from accounts.authentication import UserRequest
-from chat import branches, schemas, statements
-from chat.models import Thread
+from chat import branches, feedback, schemas, statements
+from chat.feedback import NotAReply
+from chat.models import Message, Thread
 from chat.replies.store import ReplyInProgress
 from core.openapi import describe
 from core.ratelimit import rate_limit
@@ -50,3 +51,15 @@ async def delete_message(request: UserRequest, thread_id: int, message_id: int) 
     """Delete a message with all that follows it."""
     await branches.delete(request.auth, thread_id, message_id)
     return {"status": "Message deleted successfully"}
+
+
+@router.put(
+    "/threads/{int:thread_id}/messages/{int:message_id}/feedback/", response=schemas.MessageOut
+)
+@describe(NotAReply)
+@rate_limit("write")
+def rate_reply(
+    request: UserRequest, thread_id: int, message_id: int, body: schemas.Feedback
+) -> Message:
+    """Say what the user thinks of a reply, or take it back."""
+    return feedback.rate(request.auth, thread_id, message_id, body.rating, body.comment)

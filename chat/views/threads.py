@@ -19,6 +19,7 @@ router = Router(tags=["chat"])
 
 NO_SETTINGS = schemas.ThreadSettings()
 NO_CHANGES = schemas.ThreadChanges()
+ALL_THREADS = schemas.ThreadsChoice()
 
 
 @router.post("/threads/new/", response={201: schemas.ThreadCreated})
@@ -45,9 +46,14 @@ def list_threads(request: UserRequest, page: Query[schemas.ThreadsPage]) -> dict
 
 @router.delete("/threads/delete/", response=schemas.StatusOut)
 @rate_limit("write")
-def delete_threads(request: UserRequest) -> dict[str, str]:
-    """Delete all of the user's threads."""
-    number = threads.delete(request.auth.threads.all())
+def delete_threads(
+    request: UserRequest, body: schemas.ThreadsChoice = ALL_THREADS
+) -> dict[str, str]:
+    """Delete those of the user's threads that are named, or all of them."""
+    chosen = request.auth.threads.all()
+    if "ids" in body.model_fields_set:
+        chosen = chosen.filter(pk__in=body.ids)
+    number = threads.delete(chosen)
     return {"status": f"Successfully deleted {number} threads"}
 
 

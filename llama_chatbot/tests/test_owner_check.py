@@ -70,6 +70,9 @@ RULES = {
     "DELETE /chat/threads/{int:thread_id}/delete/": Rule(404),
     "GET /chat/threads/{int:thread_id}/messages/": Rule(404),
     "DELETE /chat/threads/{int:thread_id}/messages/{int:message_id}/": Rule(404),
+    "PUT /chat/threads/{int:thread_id}/messages/{int:message_id}/feedback/": Rule(
+        404, body={"rating": 1}
+    ),
     "PUT /chat/threads/{int:thread_id}/branch/": Rule(404, body={"message_id": MESSAGE_ID}),
     "POST /chat/threads/{int:thread_id}/fork/": Rule(404, body={"message_id": MESSAGE_ID}),
     "POST /chat/threads/{int:thread_id}/regenerate/": Rule(404, body={"message_id": MESSAGE_ID}),

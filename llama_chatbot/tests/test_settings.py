@@ -48,6 +48,8 @@ BAD = [
     ("CHAT_TITLES", "none"),
     ("CHAT_DAILY_TOKENS", "-1"),
     ("CHAT_DAILY_TOKENS", "many"),
+    ("CHAT_KEEP_DAYS", "-1"),
+    ("CHAT_KEEP_DAYS", "36501"),
     ("CHAT_ABANDONED_REPLY_SECONDS", "-1"),
     ("CHAT_ABANDONED_REPLY_SECONDS", "never"),
     ("CHAT_SHUTDOWN_GRACE_SECONDS", "-1"),
