@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from chat.models import Thread, ThreadEvent
+from chat.tests.exports import chatgpt_chat, file_of
 from testing.answers import error_of
 from testing.feeds import URL, Listening, listening
 from testing.people import Caller, token_of
@@ -177,6 +178,12 @@ class TestWhatHappens:
         (event,) = tab.until("thread")
 
         assert (event.data["id"], event.data["preview"]) == (copy, "0")
+
+    def test_a_thread_that_is_imported(self, ann: Caller, tab: Listening) -> None:
+        content = file_of(chatgpt_chat())
+        ann.post("/chat/import/", content=content, headers={"Content-Type": "application/json"})
+
+        assert tab.until("thread")[-1].data["preview"] == "In the Andes."
 
 
 def test_a_title_by_the_model_is_told(
