@@ -24,7 +24,7 @@ class MessageStatus(models.TextChoices):
 
     GENERATING = "generating"
     COMPLETE = "complete"
-    STOPPED = "stopped"  # by its user
+    STOPPED = "stopped"  # by its user or an operator, or since nobody read it any more
     INTERRUPTED = "interrupted"  # the server went away
     FAILED = "failed"  # the model did
 

@@ -181,16 +181,25 @@ def cut_middle(message: Message, tokens: int) -> Message:
         kept = kept * 9 // 10
 
 
-def options_for(thread: Thread, prompt: Prompt, written_tokens: int = 0) -> dict[str, Any]:
+def options_for(
+    thread: Thread, prompt: Prompt, written_tokens: int = 0, *, limits_anew: bool = False
+) -> dict[str, Any]:
     """Return the options of the call that sends a thread's prompt.
 
     Ollama loads a model anew for another `num_ctx`, so all calls have the model's: the thread's
     bounds its prompts only. A reply that the thread does not limit may have
     `CHAT_REPLY_TOKENS_MAX` tokens, or as many as there is room for beside what is written already.
+    What is written counts towards the limit, unless the reply `limits_anew`: its user has it
+    continued.
     """
     room = max(1, prompt.model_window - prompt.tokens - written_tokens)
-    limit = min(settings.CHAT_REPLY_TOKENS_MAX, room)
-    return {"num_predict": limit, **thread.options, "num_ctx": prompt.model_window}
+    own_limit = thread.options.get("num_predict")
+    limit = own_limit or settings.CHAT_REPLY_TOKENS_MAX
+    left = limit if limits_anew else limit - written_tokens
+    if left < 0:  # its user has had it continued before, with a limit of its own each time
+        left = limit - written_tokens % limit
+    left = max(1, left if own_limit else min(left, room))
+    return {**thread.options, "num_predict": left, "num_ctx": prompt.model_window}
 
 
 def limits(thread: Thread, window: int) -> tuple[int, int]:

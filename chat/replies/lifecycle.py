@@ -6,7 +6,10 @@
 | generating | complete    | its owner: the model has finished                      | `end`       |
 | generating | failed      | its owner: the model has failed                        | `end`       |
 | generating | stopped     | its owner: nobody has read it for long                 | `end`       |
+| generating | stopped     | its owner: its user was deactivated or deleted         | `end`       |
 | generating | stopped     | its user or an operator, in any process                | `stop`      |
+| generating | stopped     | any process: its user or its thread goes away          | `stop`      |
+| generating | stopped     | any process: a send supersedes it, as nobody reads it  | `stop`      |
 | generating | generating  | its owner: the process ends, and lets go of it         | `hand_over` |
 | generating | generating  | any process: its owner has died or let go of it        | `take_over` |
 | generating | interrupted | any process: nobody can carry it on                    | `interrupt` |

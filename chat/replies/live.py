@@ -182,6 +182,9 @@ class LiveReply:
         self.pieces += 1
         self.text += text
         self.thinking += thinking
+        if self.pieces == 1 and self.started.reply.takeovers:
+            # Three take-overs without progress end a reply, and this process may die soon as well.
+            self._registry.checkpoint_soon()
         self._wake_soon()
 
     def _wake_soon(self) -> None:
@@ -203,7 +206,12 @@ class LiveReply:
         model, written = self.started.reply.model, neutralize_markup(self.text)
         while True:
             prompt = self.started.prompt
-            options = options_for(self.started.thread, prompt, self.started.written_tokens)
+            options = options_for(
+                self.started.thread,
+                prompt,
+                self.started.written_tokens,
+                limits_anew=self.started.ended_before is not None,
+            )
             try:
                 if written:
                     return await continue_chat(model, prompt.messages, written, options, self._add)

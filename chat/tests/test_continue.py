@@ -87,6 +87,18 @@ def test_a_reply_that_num_predict_cut_goes_on(ann: Caller, ollama: ScriptedOllam
     assert (reply_of(thread).content, reply_of(thread).finish_reason) == (WHOLE, "stop")
 
 
+def test_a_reply_that_goes_on_may_be_as_long_as_a_new_one(
+    ann: Caller, ollama: ScriptedOllama
+) -> None:
+    thread = ann.thread(options={"num_predict": 3})
+    ollama.script = Script(WORDS)
+    ann.say(thread)
+
+    assert ann.post(url(thread)).text == "".join(WORDS[3:6])
+
+    assert (reply_of(thread).finish_reason, reply_of(thread).completion_tokens) == ("length", 6)
+
+
 def test_a_failed_reply_goes_on(ann: Caller, ollama: ScriptedOllama) -> None:
     thread = ann.thread()
     ollama.script = Script(WORDS[:4], then="die")

@@ -1,7 +1,11 @@
 """Checkpoints and ends that the database does not take at first, or at all."""
 
 import asyncio
+<<<<<<< HEAD
 from datetime import UTC, datetime, timedelta
+=======
+from datetime import timedelta
+>>>>>>> 5f841de (A reply that is carried on keeps its limit of tokens, and its first news are stored at once)
 from typing import Any
 
 import pytest
@@ -14,9 +18,10 @@ from chat.replies import live, store
 from chat.replies.drafts import Draft
 from chat.replies.events import Cursor, End, Failure
 from chat.replies.live import Registry
+from chat.replies.owner import NOBODY
 from chat.replies.store import Outcome, StartedReply
 from chat.replies.takeover import find_orphans
-from chat.tests.in_process import begin, stored, text_of, until
+from chat.tests.in_process import WINDOW, begin, stored, text_of, until
 from core.database import in_background, writers
 from testing.scripted_ollama import Script, ScriptedOllama
 
@@ -44,6 +49,26 @@ async def test_an_end_that_cannot_be_stored_is_stored_later(
         "complete",
         "You said: Hello",
     )
+
+
+async def test_the_first_news_of_a_reply_that_was_taken_over_is_stored_at_once(
+    draft: Draft, ollama: ScriptedOllama, monkeypatch: pytest.MonkeyPatch, registry: Registry
+) -> None:
+    monkeypatch.setattr(live, "CHECKPOINT_SECONDS", 60)
+    ollama.script = Script(["one ", "two "], hold_after=1)
+    orphan = (await begin(draft)).reply
+    await Message.objects.filter(pk=orphan.pk).aupdate(takeovers=2, owner=NOBODY)
+    await orphan.arefresh_from_db()
+    started = await in_background(writers, store.take_over, orphan, WINDOW)
+
+    reply = registry.write(started)
+    async with asyncio.timeout(5):
+        while (await stored(draft)).content != "one ":  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+    assert (await stored(draft)).takeovers == 0
+    ollama.release()
+    await reply.task
 
 
 @pytest.mark.parametrize("problem", [OperationalError("away"), ValueError("a mistake")])

@@ -35,7 +35,7 @@ class TestAnOrphan:
         assert text_of(events) == "You said: Hello"
         reply.refresh_from_db()
         assert (reply.status, reply.content) == ("complete", "You said: Hello")
-        assert (reply.takeovers, reply.rewind_offset) == (1, len(written))
+        assert reply.rewind_offset == len(written)
 
     def test_an_orphan_is_carried_on_though_nobody_reads_it(self, ann: Caller) -> None:
         thread = ann.thread()
@@ -93,6 +93,20 @@ class TestAnOrphan:
             events = events_of(ann.get(path_of(thread), headers=SSE).text)
 
             assert text_of(events) == text == reply_of(thread).content
+
+    @pytest.mark.parametrize(("written", "left"), [(4, 2), (6, 1), (8, 4)])
+    def test_what_is_written_counts_towards_the_limit_of_a_reply(
+        self, ann: Caller, ollama: ScriptedOllama, written: int, left: int
+    ) -> None:
+        """One that has more tokens than its limit was continued by its user, so it has more."""
+        thread = ann.thread(options={"num_predict": 6})
+        ollama.script = Script([*WORDS, *WORDS])
+        orphan(thread, DEAD_HERE, 0, "".join(WORDS[:written]), completion_tokens=written)
+
+        reply = wait_for_status(thread, "complete")
+
+        assert ollama.chats[-1].options["num_predict"] == left
+        assert reply.completion_tokens == written + left
 
     def test_what_was_computed_is_counted_as_used(self, ann: Caller) -> None:
         thread = ann.thread()

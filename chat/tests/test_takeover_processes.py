@@ -54,7 +54,7 @@ class TestTwoProcesses:
 
         assert HALF[:offset] + text_of(events) == WHOLE
         assert events[-1].type == "end"
-        assert reply_of(thread).takeovers == 1
+        assert reply_of(thread).rewind_offset == len(HALF)
 
     def test_a_reply_is_carried_on_though_nobody_asks(
         self,
@@ -79,7 +79,7 @@ class TestTwoProcesses:
         thread = there.thread()
         with in_mid_answer(there, thread, ollama) as reading:
             servers[0].pause()
-            wait_until(lambda: reply_of(thread).takeovers == 1, 15)
+            wait_until(lambda: reply_of(thread).rewind_offset is not None, 15)
             servers[0].resume()
             events = events_of(reading.to_the_end())
 
@@ -102,7 +102,7 @@ class TestTwoProcesses:
             servers[0].resume()
             ollama.release()
             assert text_of(events_of(reading.to_the_end())) == WHOLE
-        assert reply_of(thread).takeovers == 0
+        assert reply_of(thread).rewind_offset is None
 
     def test_a_deploy_hands_replies_over_at_once(
         self,
