@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
+from itertools import count
 from pathlib import Path
 from statistics import quantiles
 from typing import NamedTuple
@@ -24,6 +25,7 @@ from testing.processes import Memcached, Nginx, Server
 from testing.scripted_ollama import ScriptedOllama
 
 KILL_SECONDS = 3.0
+NO_SERVER = "The service is unavailable at the moment"  # nginx in the place of 502
 
 
 class Size(NamedTuple):
@@ -33,7 +35,8 @@ class Size(NamedTuple):
     seconds: float
 
 
-SIZE = Size(200, 110) if os.environ.get("KILL_TEST") == "whole" else Size(24, 10)
+IS_WHOLE = os.environ.get("KILL_TEST") == "whole"
+SIZE = Size(200, 110) if IS_WHOLE else Size(24, 10)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -70,20 +73,26 @@ def servers(
 
 @asynccontextmanager
 async def in_turn(
-    servers: Sequence[Server], end: Callable[[Server], object]
+    servers: Sequence[Server], end: Callable[[Server], object], *, one_at_a_time: bool
 ) -> AsyncIterator[list[tuple[str, float]]]:
-    """End one process and start it anew, then the other; yield which ended when."""
+    """End one process every three seconds and start it anew; yield which ended when.
+
+    With `one_at_a_time` the next one waits until the one before serves again.
+    """
     ended: list[tuple[str, float]] = []
+    starts: dict[str, asyncio.Task[None]] = {}
 
     async def go_on() -> None:
-        turn = 0
-        while True:
-            await asyncio.sleep(KILL_SECONDS)
+        for turn in count():
             server = servers[turn % len(servers)]
+            await asyncio.sleep(KILL_SECONDS)
+            if server.url in starts:
+                await asyncio.wait([starts[server.url]])
             ended.append((server.url, time.monotonic()))
             await asyncio.to_thread(end, server)
-            await asyncio.to_thread(server.start)
-            turn += 1
+            starts[server.url] = asyncio.create_task(asyncio.to_thread(server.start))
+            if one_at_a_time:
+                await asyncio.wait([starts[server.url]])
 
     task = asyncio.create_task(go_on())
     try:
@@ -91,6 +100,7 @@ async def in_turn(
     finally:
         task.cancel()
         await asyncio.wait([task])
+        await asyncio.gather(*starts.values())
 
 
 def waits_after(ended: Sequence[tuple[str, float]], readers: Sequence[Reader]) -> list[float]:
@@ -127,11 +137,20 @@ def readers_of(addresses: Sequence[str]) -> list[Reader]:
 
 
 async def read_while(
-    servers: Sequence[Server], end: Callable[[Server], object], readers: Sequence[Reader]
+    servers: Sequence[Server],
+    end: Callable[[Server], object],
+    readers: Sequence[Reader],
+    *,
+    one_at_a_time: bool,
 ) -> list[tuple[str, float]]:
     """Have all readers read while processes are ended; return which ended when."""
+<<<<<<< HEAD
     async with in_turn(servers, end) as ended:
         await read_all(readers, SIZE.seconds)
+=======
+    async with in_turn(servers, end, one_at_a_time=one_at_a_time) as ended:
+        await read_all(readers)
+>>>>>>> 5ac9338 (The whole kill test kills a process every three seconds, whether the other is back or not)
         return ended
 
 
@@ -139,7 +158,8 @@ def test_every_reader_has_a_whole_reply_while_processes_are_killed(servers: list
     addresses = [server.url for server in servers]
     readers = readers_of(addresses)
 
-    ended = asyncio.run(read_while(servers, Server.kill, readers))
+    # On a busy machine a start takes longer than three seconds, and all would be down for good.
+    ended = asyncio.run(read_while(servers, Server.kill, readers, one_at_a_time=not IS_WHOLE))
 
     assert_whole(readers)
     waits = waits_after(ended, readers)
@@ -161,12 +181,12 @@ def test_nobody_is_refused_while_processes_are_replaced(
 
     with Nginx(tmp_path, servers, has_tls=False) as nginx:
         readers = readers_of([nginx.url])
-        asyncio.run(read_while(servers, terminate, readers))
+        asyncio.run(read_while(servers, terminate, readers, one_at_a_time=True))
 
     assert_whole(readers)
-    refusals = [status for reader in readers for status in reader.refusals]
+    refusals = [answer for reader in readers for answer in reader.refusals]
     print(f"\nrefusals {refusals}, gone after {[round(each, 2) for each in terminated]}")
-    assert 502 not in refusals
+    assert not [answer for answer in refusals if NO_SERVER in answer]
     assert terminated
     assert max(terminated) < 2
     assert not [log for server in servers if "Traceback" in (log := server.log())]
