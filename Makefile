@@ -35,6 +35,10 @@ test-cluster: python ## kill and hang each part of two hosts in turn, and print 
 	@$(SET_UP) tools
 	@exec .venv/bin/python -m pytest -n 0 -q -s llama_chatbot/tests/test_cluster.py $(ARGS)
 
+fuzz: python ## call the API with thousands of generated requests, valid and not; takes minutes
+	@$(SET_UP) tools
+	@FUZZ=whole exec .venv/bin/python -m pytest -rs -n 2 llama_chatbot/tests/test_schemathesis.py
+
 lint: python ## run the linters and the type checker
 	@$(SET_UP) tools
 	@exec .venv/bin/python -m ruff check .

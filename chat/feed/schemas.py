@@ -5,6 +5,14 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, Field
 
 from chat.schemas import Status, ThreadInList
+from core.openapi import Header
+
+
+LAST_EVENT_ID = Header(
+    "Last-Event-ID",
+    "The id of the last event that came, as EventSource sends it.",
+    {"type": "string", "pattern": "^[0-9]{1,18}$"},
+)
 
 
 class NoData(BaseModel):

@@ -11,9 +11,8 @@ from accounts.streams import LoginEnded, while_logged_in
 from chat.feed.forms import position_of, preferred_form
 from chat.feed.hub import hub
 from chat.feed.reader import Notice
-from chat.feed.schemas import CONTENT
+from chat.feed.schemas import CONTENT, LAST_EVENT_ID
 from chat.replies.forms import HEADERS
-from chat.replies.forms.schemas import LAST_EVENT_ID
 from core.openapi import describe
 from core.ratelimit import rate_limit
 

@@ -93,5 +93,5 @@ THREAD_ID = Header("Thread-Id", "The id of the new thread.", {"type": "integer"}
 LAST_EVENT_ID = Header(
     "Last-Event-ID",
     "The id of the last event that came, as EventSource sends it.",
-    {"type": "string"},
+    {"type": "string", "pattern": "^[0-9]{1,15}(:end:0*[1-9][0-9]{0,14})?$"},
 )
