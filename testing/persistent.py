@@ -58,7 +58,8 @@ class Reader:
     has_failed: bool = False  # and is to be continued
     failures: list[str] = field(default_factory=list)  # codes of those that were carried on
     rewinds: int = 0
-    refusals: list[str] = field(default_factory=list)  # answers that were healed by a retry
+    refusals: list[int] = field(default_factory=list)  # statuses that were healed by a retry
+    refused_with: list[str] = field(default_factory=list)  # the bodies of these answers
     cuts: list[tuple[str, float]] = field(default_factory=list)  # of a begun reply: server, when
     news: list[float] = field(default_factory=list)  # when a character came that is new
     _longest: int = 0
@@ -96,14 +97,11 @@ class Reader:
             request = session.post(url, json={"message": self.message}, headers=headers)
         async with request as response:
             if response.status != 200:
-<<<<<<< HEAD
                 if response.status == 204 and self.carries_on:
                     self.is_sent = False  # nothing is left of the reply
                 else:
                     self.refusals.append(response.status)
-=======
-                self.refusals.append(f"{response.status} {await response.text()}")
->>>>>>> 5ac9338 (The whole kill test kills a process every three seconds, whether the other is back or not)
+                    self.refused_with.append(await response.text())
                 raise Cut
             block: dict[str, str] = {}
             async for line in response.content:

@@ -7,7 +7,6 @@ from pydantic import BaseModel, Field
 from chat.schemas import Status, ThreadInList
 from core.openapi import Header
 
-
 LAST_EVENT_ID = Header(
     "Last-Event-ID",
     "The id of the last event that came, as EventSource sends it.",

@@ -144,13 +144,8 @@ async def read_while(
     one_at_a_time: bool,
 ) -> list[tuple[str, float]]:
     """Have all readers read while processes are ended; return which ended when."""
-<<<<<<< HEAD
-    async with in_turn(servers, end) as ended:
-        await read_all(readers, SIZE.seconds)
-=======
     async with in_turn(servers, end, one_at_a_time=one_at_a_time) as ended:
-        await read_all(readers)
->>>>>>> 5ac9338 (The whole kill test kills a process every three seconds, whether the other is back or not)
+        await read_all(readers, SIZE.seconds)
         return ended
 
 
@@ -184,7 +179,7 @@ def test_nobody_is_refused_while_processes_are_replaced(
         asyncio.run(read_while(servers, terminate, readers, one_at_a_time=True))
 
     assert_whole(readers)
-    refusals = [answer for reader in readers for answer in reader.refusals]
+    refusals = [answer for reader in readers for answer in reader.refused_with]
     print(f"\nrefusals {refusals}, gone after {[round(each, 2) for each in terminated]}")
     assert not [answer for answer in refusals if NO_SERVER in answer]
     assert terminated

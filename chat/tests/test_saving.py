@@ -1,11 +1,7 @@
 """Checkpoints and ends that the database does not take at first, or at all."""
 
 import asyncio
-<<<<<<< HEAD
 from datetime import UTC, datetime, timedelta
-=======
-from datetime import timedelta
->>>>>>> 5f841de (A reply that is carried on keeps its limit of tokens, and its first news are stored at once)
 from typing import Any
 
 import pytest
@@ -60,6 +56,7 @@ async def test_the_first_news_of_a_reply_that_was_taken_over_is_stored_at_once(
     await Message.objects.filter(pk=orphan.pk).aupdate(takeovers=2, owner=NOBODY)
     await orphan.arefresh_from_db()
     started = await in_background(writers, store.take_over, orphan, WINDOW)
+    assert started
 
     reply = registry.write(started)
     async with asyncio.timeout(5):
