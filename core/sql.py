@@ -54,5 +54,6 @@ def now() -> str:
 
 
 def as_time(value: datetime | str) -> datetime:
-    """Return a time that a statement computed: SQLite has no type for it."""
-    return datetime.fromisoformat(value).replace(tzinfo=UTC) if isinstance(value, str) else value
+    """Return a time that a statement read or computed: SQLite has no type for it, and no zone."""
+    time = datetime.fromisoformat(value) if isinstance(value, str) else value
+    return time if time.tzinfo else time.replace(tzinfo=UTC)

@@ -10,6 +10,7 @@ from functools import partial
 
 from django.db import transaction
 
+from chat import statements
 from chat.feed.hub import hub
 from chat.models import Message, ThreadEvent
 
@@ -72,6 +73,6 @@ def replies_ended(ended: Iterable[tuple[int, int, int]], status: str) -> None:
 
 
 def _note(*events: ThreadEvent) -> None:
-    ThreadEvent.objects.bulk_create(events)
+    statements.insert_events(events)
     for user_id in {event.user_id for event in events}:
         transaction.on_commit(partial(hub.wake, user_id))

@@ -56,12 +56,8 @@ def begin(**fields: Any) -> Message:
 
     Raises `IntegrityError` where another reply of its thread is being written.
     """
-    reply = Message.objects.create(
-        sender=Sender.BOT,
-        status=MessageStatus.GENERATING,
-        owner=this_process(),
-        heartbeat_at=Now(),
-        **fields,
+    reply = statements.insert_message(
+        sender=Sender.BOT, status=MessageStatus.GENERATING, owner=this_process(), **fields
     )
     log.reply_started(reply)
     return reply

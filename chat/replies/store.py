@@ -161,7 +161,7 @@ def start(draft: Draft | Regeneration, thread: Thread, model_window: int) -> Sta
             thread, "" if thread.title else title, now, only_if_unmoved=True
         ):
             raise BranchMoved if Thread.objects.filter(pk=thread.pk).exists() else Http404
-        question = asked.question or Message.objects.create(
+        question = asked.question or statements.insert_message(
             thread=seen,
             parent=asked.parent,
             sender=Sender.USER,
