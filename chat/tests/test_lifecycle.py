@@ -244,7 +244,8 @@ def writes_status(node: ast.AST) -> bool:
     """Return whether a call stores a status by the ORM, or by the statement for a reply's end."""
     if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
         return False
-    stores = ("update", "create", "acreate", "aupdate", "get_or_create", "update_or_create")
+    stores = {"update", "create", "acreate", "aupdate", "get_or_create", "update_or_create"}
+    stores.add("insert_message")
     by_orm = node.func.attr in stores and any(each.arg == "status" for each in node.keywords)
     return by_orm or node.func.attr == "save_reply_end"
 
