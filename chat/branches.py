@@ -22,6 +22,7 @@ from chat.feed import log
 from chat.models import Message, Send, Thread
 from chat.replies import lifecycle
 from chat.replies.store import ReplyInProgress
+from chat.replies.turns import positions
 from core import paging
 from core.database import in_background, writers
 
@@ -47,6 +48,7 @@ def page(
         raise Http404
     newest, older = paging.page(messages, limit, thread, lambda m: (m.parent_id or 0,))
     add_siblings(newest)
+    positions.add_to(newest)
     return newest, older
 
 

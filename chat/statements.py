@@ -426,3 +426,23 @@ def insert_events(events: Iterable[ThreadEvent]) -> None:
             for event in events
         ],
     )
+
+
+def turns() -> list[tuple[Any, ...]]:
+    """Return all calls to models that wait for their turn or have it, the oldest first.
+
+    Of each: id, user, reply, conversation, model, host and owner; the status and the thread of the
+    reply; then times: since when it waits in its turn, when the owner was last heard of, and now.
+    """
+    later = "GREATEST" if connection.vendor == "postgresql" else "MAX"
+    rows = sql.rows(
+        f"""
+        SELECT t.id, t.user_id, t.reply_id, t.conversation, t.model, t.host, t.owner,
+            m.status, m.thread_id,
+            {later}(t.queued_at, COALESCE(t.passed_at, t.queued_at)), w.seen_at, {sql.now()}
+        FROM chat_turn t
+        LEFT JOIN chat_message m ON m.id = t.reply_id
+        LEFT JOIN chat_worker w ON w.name = t.owner
+        ORDER BY t.queued_at, t.id"""  # noqa: S608  # nosec B608
+    )
+    return [(*row[:9], *(time and sql.as_time(time) for time in row[9:])) for row in rows]

@@ -1,6 +1,6 @@
 """What is done with whole threads."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -16,6 +16,7 @@ from chat.feed import log
 from chat.models import Message, Sender, Thread
 from chat.replies import actions
 from chat.replies.store import first_words
+from chat.replies.turns import positions
 from core import cleanup
 from core.cleanup import MAX_BATCH
 
@@ -48,6 +49,13 @@ def change(user: User, thread_id: int, changes: dict[str, Any]) -> Thread:
             if Thread.objects.filter(pk=thread_id, user=user).update(**changes):
                 log.thread_changed(thread_id, user.pk)
     return statements.get_thread(user, thread_id)
+
+
+def add_positions(threads: Iterable[Thread]) -> None:
+    """Set the `position` of threads whose running reply waits for its turn."""
+    waiting = positions.of_threads()
+    for thread in threads:
+        thread.position = waiting.get(thread.pk)
 
 
 def delete(threads: QuerySet[Thread]) -> int:

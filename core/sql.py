@@ -34,6 +34,15 @@ def execute_many(statement: str, rows: Iterable[Sequence[Any]]) -> None:
         cursor.executemany(statement, [[to_database(value) for value in row] for row in rows])
 
 
+def lock(number: int) -> None:
+    """Have transactions that take the lock of this number wait for each other.
+
+    SQLite's do so anyway.
+    """
+    if connection.vendor == "postgresql":
+        execute("SELECT pg_advisory_xact_lock(%s)", number)
+
+
 def to_database(parameter: Any) -> Any:
     """Return a parameter in the form in which Django stores it."""
     if isinstance(parameter, datetime):

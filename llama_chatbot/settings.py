@@ -321,6 +321,8 @@ DEFAULT_FROM_EMAIL: str = read(env.str, "DEFAULT_FROM_EMAIL", "Llama Chatbot <no
 
 OLLAMA_HOST: str = read(http_url, "OLLAMA_HOST", "http://127.0.0.1:11434")
 OLLAMA_MODEL: str = read(env.str, "OLLAMA_MODEL", "llama3.2", validate=validate.Length(min=1))
+OLLAMA_PARALLEL: int = read(env.int, "OLLAMA_PARALLEL", 0, validate=validate.Range(min=0))
+OLLAMA_QUEUE_MAX: int = read(env.int, "OLLAMA_QUEUE_MAX", 1000, validate=validate.Range(min=1))
 OLLAMA_CONNECT_TIMEOUT_SECONDS: float = read(
     env.float, "OLLAMA_CONNECT_TIMEOUT_SECONDS", 3.0, validate=POSITIVE
 )

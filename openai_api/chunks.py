@@ -4,7 +4,7 @@ import time
 from typing import Any
 from uuid import uuid4
 
-from chat.replies.events import Delta, End, Failure, KeepAlive, Start, Thinking
+from chat.replies.events import Delta, End, Failure, KeepAlive, Queued, Start, Thinking
 from chat.replies.forms.form import to_json
 from chat.replies.forms.text import PlainText
 from openai_api.errors import to_openai
@@ -31,6 +31,10 @@ class ChatCompletionChunks(PlainText):
     def start(self, event: Start) -> bytes:
         """Say nothing: the first chunk has the role."""
         return b""
+
+    def queued(self, event: Queued) -> bytes:
+        """Return a comment, which is sent where the chunks have begun."""
+        return f": {event.position} before this one in the queue\n\n".encode()
 
     def thinking(self, event: Thinking) -> bytes:
         """Return a chunk with Ollama's own name for what the model thinks."""

@@ -7,7 +7,17 @@ before the first, so that numbers grow but have gaps.
 
 from collections.abc import AsyncIterator
 
-from chat.replies.events import Delta, End, Event, Failure, KeepAlive, Rewind, Start, Thinking
+from chat.replies.events import (
+    Delta,
+    End,
+    Event,
+    Failure,
+    KeepAlive,
+    Queued,
+    Rewind,
+    Start,
+    Thinking,
+)
 from chat.replies.forms.form import Form, to_json
 from openai_api import responses
 from openai_api.responses import Json
@@ -53,6 +63,10 @@ class ResponseEvents(Form):
     def start(self, event: Start) -> bytes:
         """Say nothing: what is known then was said at once."""
         return b""
+
+    def queued(self, event: Queued) -> bytes:
+        """Return a comment: an event would change the numbers of all that follow."""
+        return f": {event.position} before this one in the queue\n\n".encode()
 
     def thinking(self, event: Thinking) -> bytes:
         """Return a piece of the item `reasoning`."""

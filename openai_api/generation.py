@@ -5,6 +5,7 @@ import contextvars
 import logging
 import time
 from collections.abc import AsyncIterator, Sequence
+from hashlib import sha256
 from typing import Any
 
 from django.conf import settings
@@ -21,9 +22,10 @@ from chat.ollama.errors import ModelError, PromptTooLong, UnknownModel
 from chat.prompt.estimate import estimate
 from chat.prompt.marks import neutralize_markup
 from chat.prompt.window import TOKENS_OF_A_TEMPLATE
-from chat.replies import log
+from chat.replies import live, log, turns
 from chat.replies.events import Cursor, Delta, End, Event, Failure, KeepAlive
 from chat.replies.live import KEEP_ALIVE_SECONDS, PIECE_SECONDS
+from chat.replies.turns import Ticket
 from core.database import in_background, in_database, writers
 from core.errors import ApiError
 from openai_api.errors import ModelNotFound
@@ -48,7 +50,10 @@ class Generation:
         self.options, self.format = options, format
         self.text = self.thinking = ""
         self.pieces = 0
-        self.began_at = time.monotonic()
+        self.began_at = self._turn_at = time.monotonic()
+        self._ticket = Ticket(
+            user.pk, model, conversation_of(messages), on_move=lambda: self._news.set()
+        )
         self.first_token_ms: int | None = None
         self._news = asyncio.Event()
         # A context of its own: its last query comes after the request, where a reader leaves.
@@ -67,6 +72,8 @@ class Generation:
                 if event := cursor.advance(self.text, self.thinking, None):
                     yield event
                     await asyncio.wait([self._task], timeout=PIECE_SECONDS)
+                elif queued := cursor.queued(self._ticket.position):
+                    yield queued
                 elif self._task.done():
                     yield self._last_event()
                     return
@@ -84,7 +91,7 @@ class Generation:
 
     def _add(self, text: str, thinking: str) -> None:
         if not self.pieces:
-            self.first_token_ms = int((time.monotonic() - self.began_at) * 1000)
+            self.first_token_ms = int((time.monotonic() - self._turn_at) * 1000)
         self.pieces += 1
         self.text += text
         self.thinking += thinking
@@ -93,9 +100,11 @@ class Generation:
     async def _write(self) -> Stats:
         stats = None
         try:
-            stats = await client.chat(
-                self.model, self.messages, self.options, self._add, format=self.format
-            )
+            async with live.registry.queue.turn(self._ticket):
+                self._turn_at = time.monotonic()
+                stats = await client.chat(
+                    self.model, self.messages, self.options, self._add, format=self.format
+                )
             return stats
         finally:
             if stats or self.pieces:
@@ -178,7 +187,7 @@ async def begin(
 ) -> Generation:
     """Have a model answer a conversation of the client's own.
 
-    Raises `QuotaExceeded`, `ModelNotFound`, `ModelError` and, where the conversation
+    Raises `QuotaExceeded`, `Busy`, `ModelNotFound`, `ModelError` and, where the conversation
     does not fit the model's window, `PromptTooLong`.
     """
     await in_database(admit, user)
@@ -207,9 +216,20 @@ async def require_model(name: str) -> None:
 
 
 def admit(user: User) -> None:
-    """Raise `QuotaExceeded` where the user has used the tokens of this day."""
+    """Raise `QuotaExceeded` where the user has used the tokens of this day, and `Busy`."""
     with transaction.atomic():
         usage.check_quota(user)
+        turns.require_room()
+
+
+def conversation_of(messages: Sequence[ChatMessage]) -> str:
+    """Return a name of the conversation that begins like this, the same each time it is sent."""
+    beginning: list[ChatMessage] = []
+    for message in messages:
+        beginning.append(message)
+        if message["role"] == "user":
+            break
+    return sha256(repr(beginning).encode("utf-8", "replace")).hexdigest()[:32]
 
 
 async def collect(events: AsyncIterator[Event]) -> tuple[str, End]:

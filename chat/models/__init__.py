@@ -11,7 +11,7 @@ from chat.models.messages import (
 from chat.models.search import MessageTerms, TitleTerms, UnindexedText
 from chat.models.threads import Thread, ThreadEvent, ThreadManager
 from chat.models.usage import Usage, UsageQuerySet
-from chat.models.workers import Worker
+from chat.models.workers import Turn, Worker
 
 __all__ = [
     "Message",
@@ -25,6 +25,7 @@ __all__ = [
     "ThreadEvent",
     "ThreadManager",
     "TitleTerms",
+    "Turn",
     "UnindexedText",
     "Usage",
     "UsageQuerySet",

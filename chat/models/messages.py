@@ -109,6 +109,8 @@ class Message(models.Model):
     objects = MessageQuerySet.as_manager()
 
     sibling_ids: list[int]  # set by branches.py: those with the same parent, oldest first
+    # Set by replies/turns.py of one that waits: how many are before it in the queue.
+    position: int | None = None
 
     class Meta:
         indexes = [

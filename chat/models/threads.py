@@ -62,6 +62,8 @@ class Thread(models.Model):
     source_key = models.CharField(max_length=32, null=True, editable=False)  # noqa: DJ001
     source_digest = models.CharField(max_length=32, blank=True, default="", db_default="")
 
+    position: int | None = None  # as of its running reply: see `Message`
+
     objects: ClassVar[ThreadManager] = ThreadManager()
     all_objects: ClassVar[models.Manager["Thread"]] = models.Manager()
 

@@ -39,6 +39,12 @@ class Start(NamedTuple):
         return cls(reply.pk, reply.parent_id, reply.thread_id, reply.model, reply.context)
 
 
+class Queued(NamedTuple):
+    """The reply waits for its turn; `position` is how many are before it."""
+
+    position: int
+
+
 class Thinking(NamedTuple):
     """More of what the model thinks; `offset` is the number of characters so far."""
 
@@ -82,7 +88,7 @@ class Failure(NamedTuple):
         return {**self.error.body(), "reply_kept": self.reply_kept}
 
 
-Event = Start | Thinking | Delta | Rewind | KeepAlive | End | Failure
+Event = Start | Queued | Thinking | Delta | Rewind | KeepAlive | End | Failure
 
 
 def last_event(reply: Message, error: ApiError | None = None) -> End | Failure:
@@ -104,6 +110,7 @@ class Cursor:
         self.offset = offset
         self.has_started = False
         self._thinking_offset = 0
+        self._position: int | None = None  # in the queue, as the reader knows it
         # Whether what the reader has is known to be the beginning of the text as it is now.
         self._is_aligned = False
 
@@ -114,6 +121,13 @@ class Cursor:
         self.has_started = True
         self._thinking_offset = len(thinking) if self.offset else 0
         return Start.of(reply)
+
+    def queued(self, position: int | None) -> Queued | None:
+        """Return that the reply waits, if its position is none that the reader knows."""
+        if position == self._position:
+            return None
+        self._position = position
+        return None if position is None else Queued(position)
 
     def doubt(self) -> None:
         """Forget that the reader's text is the reply's: another process may go on with it."""

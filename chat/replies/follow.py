@@ -19,6 +19,7 @@ from chat.replies.readers import (
     note_reader_left,
 )
 from chat.replies.takeover import is_orphaned, rescue_one
+from chat.replies.turns import positions
 from core.database import followers, in_background, in_database
 from core.errors import NotFound
 
@@ -73,6 +74,9 @@ async def follow_stored(reply_id: int, cursor: Cursor) -> AsyncIterator[Event]:
                 return
             if start := cursor.start(reply, reply.thinking):
                 yield start
+            if queued := cursor.queued(reply.position):
+                yield queued
+                heard_at = now
             while event := cursor.advance(reply.content, reply.thinking, reply.rewind_offset):
                 yield event
                 heard_at = now
@@ -103,8 +107,10 @@ def read(reply_id: int, *, notes_reader: bool) -> Message | None:
     """
     reply = Message.objects.with_silence().filter(pk=reply_id).first()
     is_running = reply is not None and reply.status == MessageStatus.GENERATING
-    if reply and is_running and (notes_reader or has_reader_left(reply)):
-        note_reader(reply_id)
+    if reply and is_running:
+        if notes_reader or has_reader_left(reply):
+            note_reader(reply_id)
+        positions.add_to([reply])
     return reply
 
 

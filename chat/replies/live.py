@@ -26,8 +26,10 @@ from chat.prompt.window import options_for
 from chat.replies import log, store, workers
 from chat.replies.events import Cursor, Event, KeepAlive, last_event
 from chat.replies.lifecycle import NotOwner
+from chat.replies.queue import Queue
 from chat.replies.readers import FOLLOWED_FOR
 from chat.replies.store import Outcome, RowState, StartedReply
+from chat.replies.turns import Ticket
 from chat.search.index import indexer
 from core.database import heartbeats, in_background, writers
 from core.errors import Unavailable
@@ -70,6 +72,8 @@ class LiveReply:
         # As of the last checkpoint; another process may have found that nobody read it.
         self.saved_unread_since = -1.0 if started.reply.unread_since else None
         self._registry = registry
+        self._ticket: Ticket | None = None  # while it waits for its turn, or has it
+        self._turn_at = self.began_at
         self._waiters: list[asyncio.Future[bool]] = []
         self._waking: asyncio.TimerHandle | None = None
         self._cut_short: MessageStatus | None = None
@@ -101,9 +105,16 @@ class LiveReply:
             self._cut_short = status
             self._call.cancel()
 
+    @property
+    def position(self) -> int | None:
+        """How many are before it in the queue, None where it does not wait."""
+        return self._ticket.position if self._ticket else None
+
     def leave(self) -> None:
         """Stop writing: another process goes on, or will."""
         self.is_elsewhere = True
+        if self._ticket:
+            self._ticket.is_handed_over = True
         self._call.cancel()
 
     async def follow(self, cursor: Cursor) -> AsyncIterator[Event]:
@@ -116,6 +127,8 @@ class LiveReply:
             while True:
                 if event := cursor.advance(self.text, self.thinking, rewind_offset):
                     yield event
+                elif queued := cursor.queued(self.position):
+                    yield queued
                 elif self.last_event:
                     yield self.last_event
                     return
@@ -178,7 +191,7 @@ class LiveReply:
 
     def _add(self, text: str, thinking: str) -> None:
         if self.first_token_ms is None:
-            self.first_token_ms = int((time.monotonic() - self.began_at) * 1000)
+            self.first_token_ms = int((time.monotonic() - self._turn_at) * 1000)
         self.pieces += 1
         self.text += text
         self.thinking += thinking
@@ -202,6 +215,24 @@ class LiveReply:
                 self._waking = self.loop.call_later(wait, self._wake)
 
     async def _generate(self) -> Stats:
+        """Wait for the reply's turn, and have the model write it."""
+        reply, thread = self.started.reply, self.started.thread
+        ticket = self._ticket = Ticket(
+            user_id=thread.user_id,
+            model=reply.model,
+            conversation=str(thread.pk),
+            reply_id=reply.pk,
+            queued_at=reply.created_at,
+            on_move=self._wake,
+        )
+        try:
+            async with self._registry.queue.turn(ticket):
+                self._turn_at = time.monotonic()
+                return await self._write()
+        finally:
+            self._ticket = None
+
+    async def _write(self) -> Stats:
         """Have the model write; where it refuses the prompt as too long, once more with less."""
         model, written = self.started.reply.model, neutralize_markup(self.text)
         while True:
@@ -300,6 +331,7 @@ class Registry:
     """The replies that one process writes, their checkpoints, and their end with the process."""
 
     def __init__(self) -> None:
+        self.queue = Queue()
         self.replies: dict[int, LiveReply] = {}  # by id
         self.failures: dict[int, Event] = {}  # by id: a failure may leave no row to read it from
         self.is_closed = (
@@ -414,6 +446,7 @@ class Registry:
         _, unsaved = await asyncio.wait(tasks, timeout=SAVE_SECONDS)
         for task in unsaved:  # their readers would keep the process from ending
             task.cancel()
+        await self.queue.close()
 
     async def _grace_seconds(self) -> float:
         """Return how long replies may go on: not at all where another process carries them on."""

@@ -26,7 +26,7 @@ from chat.prompt import estimate, window
 from chat.prompt.path import NO_LIMIT, read_path
 from chat.prompt.turns import size_of
 from chat.prompt.window import Prompt
-from chat.replies import lifecycle, readers
+from chat.replies import lifecycle, readers, turns
 from chat.replies.drafts import Draft, Regeneration
 from chat.replies.owner import this_process
 from chat.replies.parameters import thread_as_seen
@@ -135,7 +135,7 @@ def start(draft: Draft | Regeneration, thread: Thread, model_window: int) -> Sta
     `thread` is as it was read, or one that is to be made with its first message. `model_window` is
     as for `window.plan`. Raises `ReplyInProgress` or `IntegrityError` where a reply of the thread
     is being written or a message was deleted meanwhile, `BranchMoved` where the thread is not as it
-    was read, `Http404`, `QuotaExceeded`, and what `resolve` and `plan` raise.
+    was read, `Http404`, `QuotaExceeded`, `Busy`, and what `resolve` and `plan` raise.
     """
     is_new, before = thread._state.adding, ThreadBefore.of(thread)
     # Planned first: nobody else can write to SQLite while a transaction is open.
@@ -177,6 +177,7 @@ def start(draft: Draft | Regeneration, thread: Thread, model_window: int) -> Sta
             **asked.parameters.fields(seen),
             **context_of(prompt, seen, question),
         )
+        turns.enqueue(reply, draft.user.pk)
         statements.set_current_message(seen, reply)
         if draft.key:
             Send.objects.create(
@@ -231,8 +232,8 @@ def continue_reply(reply: Message, model_window: int) -> StartedReply:
     """Have this process go on with a reply that has ended, from its last character.
 
     `model_window` is as for `window.plan`. Raises `CannotContinue` where the reply is complete or
-    something follows it, `IntegrityError` where a reply of the thread is being written, and
-    `QuotaExceeded`.
+    something follows it, `IntegrityError` where a reply of the thread is being written,
+    `QuotaExceeded` and `Busy`.
     """
     with transaction.atomic():
         usage.check_quota(reply.thread.user)
@@ -242,6 +243,7 @@ def continue_reply(reply: Message, model_window: int) -> StartedReply:
             raise CannotContinue(
                 "Only a reply that was cut short, and that nothing follows, goes on."
             )
+        turns.enqueue(reply, reply.thread.user_id)
         statements.set_current_message(reply.thread, reply)
     row = Message.objects.select_related("thread", "parent").get(pk=reply.pk)
     started = prepare_continuation(row, model_window)

@@ -26,6 +26,7 @@ from chat.prompt.marks import neutralize_markup
 from chat.replies import live
 from chat.replies.live import LiveReply
 from chat.replies.store import first_words
+from chat.replies.turns import Ticket
 from core.database import in_background, writers
 
 TITLE_TOKENS = 32
@@ -113,20 +114,23 @@ def has_room_for_title(reply: LiveReply) -> bool:
 
 async def ask(reply: LiveReply) -> tuple[str, Stats]:
     """Return the model's title for a conversation, and what it cost. Raises `ModelError`."""
-    prompt = reply.started.prompt
+    prompt, thread = reply.started.prompt, reply.started.thread
+    model = reply.started.reply.model
     messages = [
         *prompt.messages,
         ChatMessage(role="assistant", content=neutralize_markup(reply.text)),
         ChatMessage(role="user", content=QUESTION),
     ]
     pieces: list[str] = []
-    stats = await client.chat(
-        reply.started.reply.model,
-        messages,
-        {"num_ctx": prompt.model_window, "num_predict": TITLE_TOKENS},
-        lambda text, thinking: pieces.append(text),
-        think=False,
-    )
+    ticket = Ticket(thread.user_id, model, str(thread.pk))
+    async with live.registry.queue.turn(ticket):
+        stats = await client.chat(
+            model,
+            messages,
+            {"num_ctx": prompt.model_window, "num_predict": TITLE_TOKENS},
+            lambda text, thinking: pieces.append(text),
+            think=False,
+        )
     return clean_title("".join(pieces)), stats
 
 

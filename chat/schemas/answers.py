@@ -40,6 +40,7 @@ class ThreadFields(Answer):
     pinned: bool
     archived: bool
     expires_at: datetime.datetime | None
+    position: int | None
 
 
 class ThreadInList(ThreadFields):
@@ -106,6 +107,7 @@ class MessageOut(Answer):
     finish_reason: NoneIfEmpty
     usage: UsageOfReply | None
     context: ContextOut | None
+    position: int | None
     format: Format | None
     format_valid: bool | None
     feedback: FeedbackOut | None

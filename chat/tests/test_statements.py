@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from accounts.models import User
 from chat import statements
-from chat.models import Message, MessageStatus, Sender, Thread, Usage
+from chat.models import Message, MessageStatus, Sender, Thread, Turn, Usage, Worker
 from chat.replies.lifecycle import silence_of
 from chat.tests.rows import LONG, NOW, full_thread, reply
 from testing.people import create_user
@@ -218,6 +218,36 @@ def test_add_usage_adds_to_the_row_that_is_there(
     )
 
     assert result is is_there
+
+
+@pytest.mark.parametrize("passed_after", [None, -60, 60])
+def test_turns_returns_all_with_their_replies_and_processes(
+    thread: Thread, passed_after: int | None
+) -> None:
+    """Without a twin in one query: the ORM knows no joins without a relation."""
+    Worker.objects.create(name=OWNER, seen_at=NOW)
+    running = reply(thread, status=MessageStatus.GENERATING, owner=OWNER)
+    passed_at = None if passed_after is None else NOW + timedelta(seconds=passed_after)
+    newer = Turn.objects.create(
+        user_id=1, reply_id=running.pk, conversation="%s", model="tiny", owner=OWNER, queued_at=NOW
+    )
+    oldest = Turn.objects.create(
+        user_id=2, host="http://gpu", owner="gone", queued_at=NOW - timedelta(1)
+    )
+    Turn.objects.filter(pk=newer.pk).update(passed_at=passed_at)
+
+    *rows, (*last, now) = statements.turns()
+
+    assert [row[0] for row in rows] == [oldest.pk]
+    assert rows[0][1:-1] == (2, None, "", "", "http://gpu", "gone", None, None, *rows[0][9:-1])
+    assert rows[0][9:-1] == (oldest.queued_at, None)
+    waits_since = max(NOW, passed_at or NOW)
+    reply_fields = (MessageStatus.GENERATING, thread.pk)
+    twin = (newer.pk, 1, running.pk, "%s", "tiny", "", OWNER, *reply_fields, waits_since, NOW)
+    assert tuple(last) == twin
+    assert abs(timezone.now() - now) < timedelta(seconds=5)
+    Turn.objects.all().delete()
+    Worker.objects.all().delete()
 
 
 def test_delete_messages_deletes_these_alone(thread: Thread) -> None:

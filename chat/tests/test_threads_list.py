@@ -55,6 +55,7 @@ def test_the_list_has_the_users_own_threads_newest_activity_first(ann: Caller, b
         "pinned",
         "archived",
         "expires_at",
+        "position",
         "running_reply_id",
         "preview",
     }

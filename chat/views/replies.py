@@ -29,6 +29,7 @@ from chat.replies.forms.schemas import CONTENT, LAST_EVENT_ID, REPLY_ID, THREAD_
 from chat.replies.forms.sse import offset_of
 from chat.replies.parameters import Parameters
 from chat.replies.store import IdempotencyKeyReused, ReplyInProgress, find_repeated
+from chat.replies.turns import Busy
 from chat.usage import QuotaExceeded
 from core import ratelimit
 from core.database import in_database
@@ -49,6 +50,7 @@ SEND_ERRORS = (
     ReplyInProgress,
     IdempotencyKeyReused,
     QuotaExceeded,
+    Busy,
     ModelUnavailable,
     ModelBusy,
     ModelMissing,
@@ -177,6 +179,7 @@ async def follow_response(
     ReplyInProgress,
     CannotContinue,
     QuotaExceeded,
+    Busy,
     ModelUnavailable,
     ModelBusy,
     ModelTimeout,

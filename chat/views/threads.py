@@ -41,6 +41,7 @@ def list_threads(request: UserRequest, page: Query[schemas.ThreadsPage]) -> dict
     found, cursor = statements.page_of_threads(
         request.auth, page.limit, page.cursor, archived=page.archived
     )
+    threads.add_positions(found)
     return {"threads": found, "next": cursor}
 
 
@@ -61,7 +62,9 @@ def delete_threads(
 @rate_limit("read")
 def read_thread(request: UserRequest, thread_id: int) -> Thread:
     """Return a thread."""
-    return statements.get_thread(request.auth, thread_id)
+    thread = statements.get_thread(request.auth, thread_id)
+    threads.add_positions([thread])
+    return thread
 
 
 @router.patch("/threads/{int:thread_id}/", response=schemas.ThreadOut)

@@ -11,6 +11,7 @@ from chat.replies.events import (
     End,
     Failure,
     KeepAlive,
+    Queued,
     ReplyInterrupted,
     Rewind,
     Start,
@@ -44,6 +45,10 @@ class UiMessageStream(Form):
             {"type": "start", "messageId": str(self.reply_id), "messageMetadata": metadata}
         )
         return b""
+
+    def queued(self, event: Queued) -> bytes:
+        """Return a chunk of data that the message does not keep."""
+        return chunk({"type": "data-queued", "data": event._asdict(), "transient": True})
 
     def thinking(self, event: Thinking) -> bytes:
         """Return a piece of the part `reasoning`."""

@@ -5,7 +5,17 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable
 from typing import Any, ClassVar
 
-from chat.replies.events import Delta, End, Event, Failure, KeepAlive, Rewind, Start, Thinking
+from chat.replies.events import (
+    Delta,
+    End,
+    Event,
+    Failure,
+    KeepAlive,
+    Queued,
+    Rewind,
+    Start,
+    Thinking,
+)
 
 to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
@@ -26,6 +36,7 @@ class Form(ABC):
         self.headers = dict(self.fixed_headers)  # of the answer, beside those of all forms
         self._methods: dict[type[Event], Callable[[Any], bytes]] = {
             Start: self.start,
+            Queued: self.queued,
             Thinking: self.thinking,
             Delta: self.delta,
             Rewind: self.rewind,
@@ -46,6 +57,10 @@ class Form(ABC):
     @abstractmethod
     def start(self, event: Start) -> bytes:
         """Say which reply this is."""
+
+    @abstractmethod
+    def queued(self, event: Queued) -> bytes:
+        """Say how many replies come before this one."""
 
     @abstractmethod
     def thinking(self, event: Thinking) -> bytes:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from chat.replies.events import Delta, End, Failure, KeepAlive, Rewind, Start, Thinking
+from chat.replies.events import Delta, End, Failure, KeepAlive, Queued, Rewind, Start, Thinking
 from chat.replies.forms.form import Form, to_json
 
 
@@ -14,6 +14,10 @@ class Ndjson(Form):
     def start(self, event: Start) -> bytes:
         """Return a line of the type `start`."""
         return self._line("start", event._asdict())
+
+    def queued(self, event: Queued) -> bytes:
+        """Return a line of the type `queued`."""
+        return self._line("queued", event._asdict())
 
     def thinking(self, event: Thinking) -> bytes:
         """Return a line of the type `thinking`."""

@@ -18,6 +18,12 @@ class StartData(BaseModel):
     context: ContextOut | None
 
 
+class QueuedData(BaseModel):
+    """The reply waits for its turn; so many are before it."""
+
+    position: int
+
+
 class PieceData(BaseModel):
     """More of the text (event `delta`) or of what the model thinks (event `thinking`)."""
 
@@ -51,6 +57,10 @@ class StartLine(StartData):
     type: Literal["start"]
 
 
+class QueuedLine(QueuedData):
+    type: Literal["queued"]
+
+
 class ThinkingLine(PieceData):
     type: Literal["thinking"]
     offset: int
@@ -73,11 +83,11 @@ class ErrorLine(ErrorData):
     type: Literal["error"]
 
 
-EventData = StartData | PieceData | RewindData | EndData | ErrorData
+EventData = StartData | QueuedData | PieceData | RewindData | EndData | ErrorData
 """The data of a server-sent event."""
 
 EventLine = Annotated[
-    StartLine | ThinkingLine | DeltaLine | RewindLine | EndLine | ErrorLine,
+    StartLine | QueuedLine | ThinkingLine | DeltaLine | RewindLine | EndLine | ErrorLine,
     Field(discriminator="type"),
 ]
 """A line of NDJSON."""

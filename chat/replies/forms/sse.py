@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from chat.replies.events import Delta, End, Failure, KeepAlive, Rewind, Start, Thinking
+from chat.replies.events import Delta, End, Failure, KeepAlive, Queued, Rewind, Start, Thinking
 from chat.replies.forms.form import Form, to_json
 from core.errors import ApiError
 
@@ -25,6 +25,10 @@ class ServerSentEvents(Form):
     def start(self, event: Start) -> bytes:
         """Return the event `start`."""
         return self._event("start", event._asdict())
+
+    def queued(self, event: Queued) -> bytes:
+        """Return the event `queued`."""
+        return self._event("queued", event._asdict())
 
     def thinking(self, event: Thinking) -> bytes:
         """Return the event `thinking`."""

@@ -2,7 +2,17 @@
 
 from collections.abc import AsyncIterator
 
-from chat.replies.events import Delta, End, Event, Failure, KeepAlive, Rewind, Start, Thinking
+from chat.replies.events import (
+    Delta,
+    End,
+    Event,
+    Failure,
+    KeepAlive,
+    Queued,
+    Rewind,
+    Start,
+    Thinking,
+)
 from chat.replies.forms.form import Form, StreamAborted
 
 
@@ -21,7 +31,7 @@ class PlainText(Form):
         async for event in events:
             if isinstance(event, Failure):
                 raise event.error
-            if isinstance(event, KeepAlive):
+            if isinstance(event, KeepAlive | Queued):
                 continue
             if isinstance(event, Rewind):
                 self.headers["Reply-Offset"] = str(event.offset)
@@ -38,6 +48,10 @@ class PlainText(Form):
 
     def start(self, event: Start) -> bytes:
         """Say nothing: the header `Reply-Id` has it."""
+        return b""
+
+    def queued(self, event: Queued) -> bytes:
+        """Say nothing: whatever is sent is text."""
         return b""
 
     def thinking(self, event: Thinking) -> bytes:

@@ -1,0 +1,122 @@
+"""The calls of this process that wait for their turns or have them: see `turns.py`."""
+
+import asyncio
+import contextvars
+import logging
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from django.conf import settings
+from django.db import Error as DatabaseError
+
+from chat.ollama import placement
+from chat.replies import turns, workers
+from chat.replies.turns import Ticket
+from core.database import heartbeats, in_background, writers
+
+POLL_SECONDS = 0.5  # between two looks at what others have left, while a call waits here
+BEAT_SECONDS = 1.0  # between two signs that this process is there, while it has a call
+
+logger = logging.getLogger(__name__)
+
+
+class Queue:
+    """Takes turns for all calls of this process together; used in the event loop's thread only."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[Ticket, asyncio.Future[None]] = {}
+        self._running: dict[Ticket, float] = {}  # with the time.monotonic() of its turn
+        self._ended: list[Ticket] = []
+        self._is_known = False  # to other processes
+        self._wake = asyncio.Event()
+        self._round: asyncio.Task[None] | None = None
+        self._beat: asyncio.Task[None] | None = None
+
+    @asynccontextmanager
+    async def turn(self, ticket: Ticket) -> AsyncIterator[str]:
+        """Wait for a turn, have it for as long as the block runs; yield the host to call."""
+        if not settings.OLLAMA_PARALLEL:
+            yield placement.hosts()[0]
+            return
+        try:
+            self._waiting[ticket] = asyncio.get_running_loop().create_future()
+            self._look_soon()
+            await self._waiting[ticket]
+            yield ticket.host
+        finally:
+            self._leave(ticket)
+
+    async def close(self) -> None:
+        """Store, as far as the database is there, which calls have ended."""
+        if self._ended:
+            await self._look()
+
+    def _leave(self, ticket: Ticket) -> None:
+        self._waiting.pop(ticket, None)
+        began_at = self._running.pop(ticket, None)
+        if began_at is not None:
+            turns.pace.note(time.monotonic() - began_at)
+        self._ended.append(ticket)
+        self._look_soon()
+
+    def _look_soon(self) -> None:
+        self._wake.set()
+        loop = asyncio.get_running_loop()
+        if self._round is None or self._round.done():
+            self._round = loop.create_task(self._look_again(), context=contextvars.Context())
+        if self._beat is None or self._beat.done():
+            self._beat = loop.create_task(self._keep_beating(), context=contextvars.Context())
+
+    async def _look_again(self) -> None:
+        """Take turns whenever a call comes or ends here, and look for others' twice a second."""
+        if not self._is_known:  # before it has a row, which would count as an orphan's
+            await self._say_here()
+        while self._waiting or self._ended:
+            self._wake.clear()
+            await self._look()
+            try:
+                async with asyncio.timeout(POLL_SECONDS):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+
+    async def _look(self) -> None:
+        waiting, running = list(self._waiting), list(self._running)
+        ended, self._ended = self._ended, []
+        try:
+            taken = await in_background(
+                writers, turns.take, waiting, ended, running, placement.hosts_of
+            )
+        except DatabaseError as error:
+            logger.error("Turns could not be taken: %s", error)
+            self._ended = ended + self._ended
+            return
+        except Exception:
+            # A bug must not end this, or nobody would have a turn any more.
+            logger.exception("Turns could not be taken")
+            return
+        for ticket, (row_id, host, position) in taken.items():
+            ticket.row_id = row_id
+            if ticket not in self._waiting:
+                continue  # it has left meanwhile, and is among those that have ended
+            if host:
+                ticket.host, ticket.position = host, None
+                self._running[ticket] = time.monotonic()
+                self._waiting.pop(ticket).set_result(None)
+            elif position != ticket.position:
+                ticket.position = position
+                ticket.on_move()
+
+    async def _keep_beating(self) -> None:
+        """Say that this process is there: the turns of one that is silent for long are lost."""
+        while self._waiting or self._running or self._ended:
+            await self._say_here()
+            await asyncio.sleep(BEAT_SECONDS)
+
+    async def _say_here(self) -> None:
+        try:
+            await in_background(heartbeats, workers.record_heartbeat)
+            self._is_known = True
+        except DatabaseError as error:
+            logger.error("That this process is there could not be stored: %s", error)
