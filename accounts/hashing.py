@@ -9,7 +9,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextvars import copy_context
 from functools import wraps
 from inspect import signature
@@ -21,6 +21,7 @@ from django.http.response import HttpResponseBase
 
 from core.database import in_database, with_fresh_connections
 from core.errors import Unavailable
+from core.threads import Threads
 
 MAX_WAITING = 6  # calls, which is about two seconds
 NICENESS = 10
@@ -42,7 +43,7 @@ def _yield_to_others() -> None:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), niceness)
 
 
-_threads = ThreadPoolExecutor(settings.PASSWORD_THREADS, "password", _yield_to_others)
+_threads = Threads(settings.PASSWORD_THREADS, "password", _yield_to_others)
 _places = threading.BoundedSemaphore(settings.PASSWORD_THREADS + MAX_WAITING)
 
 

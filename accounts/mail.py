@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from typing import Any
 
@@ -10,10 +9,12 @@ from django.core.mail import send_mail
 from django.db import connection
 from django.template.loader import render_to_string
 
+from core.threads import Threads
+
 logger = logging.getLogger(__name__)
 
 # The interpreter waits for these threads before it exits, so a restart loses no mail.
-outbox = ThreadPoolExecutor(max_workers=2, thread_name_prefix="outbox")
+outbox = Threads(2, "outbox")
 
 
 def enqueue(write: Callable[..., None], *arguments: Any) -> None:

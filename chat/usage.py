@@ -1,6 +1,7 @@
 """How many tokens users have used, and how many they may use a day."""
 
 from datetime import UTC, datetime, time, timedelta
+from functools import partial
 
 from django.conf import settings
 from django.db import transaction
@@ -11,6 +12,7 @@ from django.utils import timezone
 from accounts.models import User
 from chat import statements
 from chat.models import Message, Usage
+from core import metrics
 from core.errors import ApiError
 
 
@@ -30,6 +32,7 @@ class QuotaExceeded(ApiError):
 def add(user_id: int, model: str, replies: int, prompt_tokens: int, completion_tokens: int) -> None:
     """Add to what a user has used of a model today."""
     today = timezone.now().date()
+    transaction.on_commit(partial(metrics.tokens_used, model, prompt_tokens, completion_tokens))
 
     def add_to_row() -> bool:
         return statements.add_usage(

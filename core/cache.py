@@ -24,6 +24,8 @@ from django.core.cache.backends.base import (
     memcache_key_warnings,
 )
 
+from core import metrics
+
 TIMEOUT_SECONDS = 0.2
 BREAK_SECONDS = 1.0
 MAX_IDLE = 20
@@ -52,6 +54,7 @@ class Server:
         self._idle: list[pylibmc.Client] = []  # the last used is used next, so few stay open
         self._lock = threading.Lock()
         self._away_until = 0.0  # of time.monotonic()
+        self._errors = metrics.cache_errors.labels(address)
 
     @property
     def is_away(self) -> bool:
@@ -108,6 +111,7 @@ class Server:
         with self._lock:
             self._idle.clear()
         self._away_until = time.monotonic() + BREAK_SECONDS
+        self._errors.inc()
         logger.warning("Memcached at %s does not answer: %s", self.address, error)
 
 

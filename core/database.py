@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
@@ -17,6 +17,8 @@ from django.db import (
     connections,
 )
 
+from core.threads import Threads
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -28,10 +30,10 @@ STATEMENT_SECONDS = 30
 # have their own thread, because a reply whose heartbeat is late is taken for dead. Followers have
 # theirs, because a thousand of them that poll would take the connections of all request threads.
 # Exports and imports take long, and wait for each other only.
-writers = ThreadPoolExecutor(settings.WRITER_THREADS, thread_name_prefix="writer")
-transfers = ThreadPoolExecutor(settings.TRANSFER_THREADS, thread_name_prefix="transfer")
-followers = ThreadPoolExecutor(settings.FOLLOWER_THREADS, thread_name_prefix="follower")
-heartbeats = ThreadPoolExecutor(1, thread_name_prefix="heartbeat")
+writers = Threads(settings.WRITER_THREADS, "writer")
+transfers = Threads(settings.TRANSFER_THREADS, "transfer")
+followers = Threads(settings.FOLLOWER_THREADS, "follower")
+heartbeats = Threads(1, "heartbeat")
 
 
 OUTAGES_OF_SQLITE = {

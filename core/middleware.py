@@ -59,13 +59,14 @@ class RequestId(AsyncMiddleware):
 class AllowedHosts(AsyncMiddleware):
     """Rejects every request for another host name; Django checks only where it uses the name.
 
-    Load balancers probe by IP address, so the health checks answer to any name.
+    Load balancers and Prometheus call by IP address, so what they read answers to any name.
     """
 
     async def __call__(self, request: HttpRequest) -> HttpResponseBase:
         """Return the view's response, or 400."""
         try:
-            if not request.path_info.startswith("/health/"):
+            path = request.path_info
+            if not path.startswith("/health/") and path != "/metrics":
                 request.get_host()
         except DisallowedHost:
             return ApiError(

@@ -17,12 +17,16 @@ from django.http import HttpRequest
 from django_ratelimit.core import get_usage
 from ninja.decorators import decorate_view
 
+from core import metrics
 from core.addresses import client_network
 from core.decorators import before_view
 from core.errors import RateLimited, Unavailable
 from core.openapi import RATE_LIMIT_HEADERS, describe
 
 logger = logging.getLogger(__name__)
+
+for _name in settings.RATE_LIMITS:  # a count that begins with its first event hides it from `rate`
+    metrics.calls_not_counted.labels(_name)
 
 
 class Limit(NamedTuple):
@@ -113,6 +117,7 @@ def count(
     if usage is None:  # RATELIMIT_ENABLE is off
         return
     if usage["time_left"] < 0:
+        metrics.calls_not_counted.labels(name).inc()
         logger.warning("The cache is away: a call was not counted against the limit %s", name)
         if needs_cache:
             raise Unavailable

@@ -5,7 +5,7 @@ its query string, which may be what somebody searches for.
 """
 
 import logging
-import time
+from typing import NamedTuple
 
 from asgiref.typing import HTTPScope
 from django.http import HttpRequest
@@ -30,23 +30,30 @@ def replace_uvicorns() -> None:
     others.propagate = True
 
 
-def write(
-    request: HttpRequest | None, scope: HTTPScope, status: int | None, began_at: float
-) -> None:
-    """Write a request's line. `status` is None where no response has begun.
+class End(NamedTuple):
+    """What is known of a request when its response has ended.
 
-    `began_at` is of `time.monotonic()`.
+    `route` is the template of its path, None where no view has it.
     """
+
+    method: str
+    path: str
+    route: str | None
+    status: int
+    seconds: float
+
+
+def write(request: HttpRequest | None, scope: HTTPScope, end: End) -> None:
+    """Write a request's line."""
     if not logger.isEnabledFor(logging.INFO):
         return
     current_request.set(request)  # Django had it in another task
-    route = request.resolver_match.route if request and request.resolver_match else None
     fields = {
-        "method": scope["method"],
-        "path": scope["path"],
-        "route": route,
-        "status": status or CLIENT_GONE,
-        "milliseconds": round((time.monotonic() - began_at) * 1000),
+        "method": end.method,
+        "path": end.path,
+        "route": end.route,
+        "status": end.status,
+        "milliseconds": round(end.seconds * 1000),
         "user_id": user_id_of(request) if request else None,
         "address": scope["client"][0] if scope["client"] else None,
     }

@@ -8,18 +8,28 @@ import asyncio
 import logging
 import os
 import signal
+import sys
 import threading
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from asgiref.typing import ASGIReceiveCallable, ASGISendCallable, Scope
+from django.apps import apps
 from django.conf import settings
 from django.core.asgi import get_asgi_application
 from django.core.signals import request_started
 from django.db import Error as DatabaseError
 from django.db import close_old_connections, reset_queries
 
+from core import shared_metrics
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "llama_chatbot.settings")
+if settings.METRICS_DIRECTORY and not apps.ready:  # under runserver they have been made already
+    try:
+        shared_metrics.join(Path(settings.METRICS_DIRECTORY))
+    except OSError as error:
+        sys.exit(f"Cannot start, the setting METRICS_DIRECTORY is wrong: {error}")
 django_application = get_asgi_application()
 
 # Both would take a thread for each request. Connections are also checked when a request ends, and
@@ -33,7 +43,7 @@ from chat.ollama import transport  # noqa: E402
 from chat.replies import live, takeover, workers  # noqa: E402
 from core.cleanup import Cleaner  # noqa: E402
 from core.database import bound_statements, in_background, writers  # noqa: E402
-from llama_chatbot import access_log  # noqa: E402
+from llama_chatbot import access_log, metrics  # noqa: E402
 from llama_chatbot.cleanup import STEPS  # noqa: E402
 from llama_chatbot.connections import bound_connections  # noqa: E402
 from llama_chatbot.exchange import Exchange  # noqa: E402
@@ -60,10 +70,12 @@ async def serve_lifespan(receive: ASGIReceiveCallable, send: ASGISendCallable) -
     cleaner = Cleaner(STEPS)
     cleaner.start()
     sweep = asyncio.create_task(takeover.sweep_forever())
+    sampling = asyncio.create_task(metrics.sample_forever())
     await send({"type": "lifespan.startup.complete"})
     await receive()
     sweep.cancel()
     hub.close()
+    sampling.cancel()
     await asyncio.to_thread(cleaner.stop)
     await live.registry.drain()
     try:

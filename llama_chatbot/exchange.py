@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor
 from typing import Any
 
 from asgiref.sync import ThreadSensitiveContext
@@ -15,10 +15,13 @@ from asgiref.typing import (
 )
 from django.conf import settings
 from django.db import close_old_connections
+from django.http import HttpRequest
 
 from chat.replies.forms.form import StreamAborted
 from chat.replies.live import ServerShuttingDown
+from core import metrics
 from core.errors import ApiError
+from core.threads import Threads
 from core.uploads import Upload
 from llama_chatbot import access_log
 from llama_chatbot.request_body import RequestBody
@@ -35,10 +38,7 @@ class RequestThreads:
     """
 
     def __init__(self, number: int) -> None:
-        self.load: dict[Executor, int] = {
-            ThreadPoolExecutor(max_workers=1, thread_name_prefix="request"): 0
-            for _ in range(number)
-        }
+        self.load: dict[Executor, int] = {Threads(1, "request"): 0 for _ in range(number)}
 
     def acquire(self) -> Executor:
         """Return the thread with the fewest requests that have not begun their response."""
@@ -95,8 +95,20 @@ class Exchange:
         finally:
             self._begin_response()
             # The middleware `RequestId` has put the request there; the two refer to each other.
-            request = scope.pop("request", None)
-            access_log.write(request, self._scope, self._status, self._began_at)
+            self._record(scope.pop("request", None))
+
+    def _record(self, request: HttpRequest | None) -> None:
+        """Write the access log and count the request."""
+        match = request.resolver_match if request else None
+        end = access_log.End(
+            self._scope["method"],
+            self._scope["path"],
+            match.route if match else None,
+            self._status or access_log.CLIENT_GONE,
+            time.monotonic() - self._began_at,
+        )
+        access_log.write(request, self._scope, end)
+        metrics.http_request(end.method, end.route or "", end.status, end.seconds)
 
     def _replay(self, body: bytes) -> ASGIReceiveCallable:
         """Return a `receive` that returns the whole body first, then waits for the disconnect."""

@@ -183,7 +183,7 @@ WRITER_THREADS = 4
 FOLLOWER_THREADS = 2
 PASSWORD_THREADS = 2
 TRANSFER_THREADS = 2
-OTHER_THREADS = 6  # heartbeats, health checks, cleaning up, mail
+OTHER_THREADS = 7  # heartbeats, health checks, cleaning up, mail, metrics
 
 DATABASES: dict[str, Any] = {
     "default": read(env.dj_db_url, "DATABASE_URL", f"sqlite:///{BASE_DIR / 'db.sqlite3'}")
@@ -292,7 +292,7 @@ COOKIE_SAMESITE: str = read(
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = COOKIE_SAMESITE
 
 SECURE_SSL_REDIRECT: bool = read(env.bool, "SECURE_SSL_REDIRECT", not DEBUG)
-SECURE_REDIRECT_EXEMPT = [r"^health/"]
+SECURE_REDIRECT_EXEMPT = [r"^health/", r"^metrics$"]
 SECURE_HSTS_SECONDS = 0 if DEBUG else 365 * 24 * 60 * 60
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = not DEBUG
 SECURE_REFERRER_POLICY = "same-origin"
@@ -357,6 +357,11 @@ CHAT_CARRY_ON: bool = read(env.bool, "CHAT_CARRY_ON", True)
 CHAT_SHUTDOWN_GRACE_SECONDS: float | None = read(
     seconds_or_none, "CHAT_SHUTDOWN_GRACE_SECONDS", None
 )
+
+# --- Metrics ------------------------------------------------------------------------------------
+
+METRICS_TOKEN: str = read(env.str, "METRICS_TOKEN", "")
+METRICS_DIRECTORY: str = read(env.str, "METRICS_DIRECTORY", "")
 
 # --- Logging ------------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ from django.urls import path
 from accounts.admin import OwnPasswordChangeView
 from accounts.hashing import form_hashes_password
 from llama_chatbot.api import api
+from llama_chatbot.metrics import read_metrics
 from openai_api.api import api as openai_api
 
 admin.site.site_header = admin.site.site_title = "Llama Chatbot"
@@ -19,6 +20,7 @@ urlpatterns = [
         form_hashes_password(admin.site.admin_view(OwnPasswordChangeView.as_view())),
     ),
     path("admin/", admin.site.urls),
+    path("metrics", read_metrics),
     path("v1/", openai_api.urls),
     path("", api.urls),
 ]

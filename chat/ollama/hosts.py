@@ -87,6 +87,16 @@ class Health:
         self._calls: set[Call] = set()
         self._fail_until = 0.0  # time.monotonic()
 
+    @property
+    def calls_under_way(self) -> int:
+        """How many calls have begun and not ended."""
+        return len(self._calls)
+
+    @property
+    def is_hung(self) -> bool:
+        """Whether calls are refused for now: Ollama has not even answered a probe."""
+        return self._host.is_hung
+
     def begin(self, model: str = "", num_ctx: int = 0) -> Call:
         """Note a call that begins; one without a model does not need its runner."""
         pulse = self._models.setdefault(model, Pulse()) if model else None

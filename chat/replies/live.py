@@ -31,6 +31,7 @@ from chat.replies.readers import FOLLOWED_FOR
 from chat.replies.store import Outcome, RowState, StartedReply
 from chat.replies.turns import Ticket
 from chat.search.index import indexer
+from core import metrics
 from core.database import heartbeats, in_background, writers
 from core.errors import Unavailable
 
@@ -191,7 +192,9 @@ class LiveReply:
 
     def _add(self, text: str, thinking: str) -> None:
         if self.first_token_ms is None:
-            self.first_token_ms = int((time.monotonic() - self._turn_at) * 1000)
+            seconds = time.monotonic() - self._turn_at
+            self.first_token_ms = int(seconds * 1000)
+            metrics.first_token(self.started.reply.model, seconds)
         self.pieces += 1
         self.text += text
         self.thinking += thinking
@@ -409,6 +412,7 @@ class Registry:
                 # A bug must not end the heartbeats, or all replies would seem orphaned.
                 logger.exception("A checkpoint failed")
                 continue
+            metrics.checkpoint_seconds.observe(time.monotonic() - now)
             for pk, text, thinking, _ in changed:
                 if pk in self.replies:
                     self.replies[pk].saved_length = len(text) + len(thinking)

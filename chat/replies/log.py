@@ -10,6 +10,7 @@ from django.conf import settings
 
 from chat.models import Message, MessageStatus
 from chat.replies.store import Outcome, StartedReply
+from core import metrics
 
 FAILURES = (MessageStatus.FAILED, MessageStatus.INTERRUPTED)
 
@@ -37,10 +38,11 @@ class ReplyEnd(NamedTuple):
 
 
 def write(end: ReplyEnd) -> None:
-    """Write the line of a reply that has ended."""
+    """Write the line of a reply that has ended, and count it."""
     fields = {**end._asdict(), "status": str(end.status)}
     known = (f"{name}={value}" for name, value in fields.items() if value is not None)
     level = logging.WARNING if end.status in FAILURES else logging.INFO
+    metrics.reply_ended(str(end.status), end.code or "", end.model, end.milliseconds)
     logger.log(level, "Reply ended: %s", " ".join(known), extra=fields)
 
 

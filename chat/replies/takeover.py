@@ -20,6 +20,7 @@ from chat.ollama.errors import ModelError
 from chat.replies import lifecycle, live, log, store, workers
 from chat.replies.lifecycle import silence_of
 from chat.replies.owner import NOBODY, may_be_alive, this_process
+from core import metrics
 from core.database import in_background, writers
 
 SWEEP_SECONDS = 2.0
@@ -99,6 +100,7 @@ async def _rescue(orphan: Message) -> None:
     if started:
         logger.info("Reply %s is carried on from character %s", orphan.pk, len(orphan.content))
         live.registry.write(started)
+        metrics.takeovers.inc()
 
 
 async def sweep_forever() -> None:

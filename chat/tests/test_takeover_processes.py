@@ -13,6 +13,7 @@ from chat.tests.taking_over import (
     in_mid_answer,
     rest_of,
 )
+from testing.exposition import metrics_of
 from testing.people import Caller, create_user
 from testing.processes import Server, StartServer
 from testing.replies import reply_of, wait_for_status
@@ -68,6 +69,21 @@ class TestTwoProcesses:
             rest_of(reading)
 
         assert wait_for_status(thread, "complete", 4).content == WHOLE
+
+    def test_a_take_over_is_counted(
+        self,
+        alone: None,
+        servers: tuple[Server, Server],
+        callers: tuple[Caller, Caller],
+        ollama: ScriptedOllama,
+    ) -> None:
+        thread = callers[0].thread()
+        with in_mid_answer(callers[0], thread, ollama) as reading:
+            servers[0].kill()
+            rest_of(reading)
+
+        name = "llama_chatbot_takeovers_total"
+        wait_until(lambda: metrics_of(servers[1].url).value(name) == 1, 15)
 
     def test_a_process_that_wakes_up_after_long_sends_its_readers_on(
         self,

@@ -1,0 +1,159 @@
+"""`GET /metrics`: what Prometheus reads, for all processes on this host in one answer."""
+
+import asyncio
+from collections.abc import Iterable, Iterator
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.db import Error as DatabaseError
+from django.db import connection
+from django.http import HttpRequest, HttpResponse
+from django.http.request import split_domain_port
+from django.utils.crypto import constant_time_compare
+from django.views.decorators.http import require_safe
+from prometheus_client import Metric, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+
+from chat.models import Message
+from chat.ollama import calls
+from core import metrics, shared_metrics
+from core.addresses import client_address
+from core.database import in_background
+from core.errors import Forbidden, NotAuthenticated, Unavailable
+from core.threads import Threads, Use
+from llama_chatbot.health import readiness
+
+SAMPLE_SECONDS = 2.0
+DATABASE_SECONDS = 2.0
+FILES_SECONDS = 4.0
+
+# A request with one of these has come through a proxy, which may stand on this machine.
+FORWARDED = (
+    "Forwarded",
+    "Via",
+    "X-Forwarded-For",
+    "X-Forwarded-Host",
+    "X-Forwarded-Proto",
+    "X-Real-IP",
+)
+LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]")
+
+threads = Threads(1, "metrics")
+
+
+@require_safe
+async def read_metrics(request: HttpRequest) -> HttpResponse:
+    """Return all metrics in Prometheus's text format.
+
+    Raises `NotAuthenticated` without METRICS_TOKEN; where that is not set, `Forbidden` to callers
+    on other machines. A database that does not answer is waited for no longer than for two seconds,
+    and what would come from it is left out.
+    """
+    check_may_read(request)
+    sample()
+    state, running = await asyncio.gather(readiness.read(), count_running())
+    try:
+        async with asyncio.timeout(FILES_SECONDS):
+            text = await asyncio.to_thread(write, state, running)
+    except TimeoutError:
+        raise Unavailable("The metrics of the other processes cannot be read.") from None
+    return HttpResponse(text, content_type=CONTENT_TYPE_PLAIN_0_0_4)
+
+
+def check_may_read(request: HttpRequest) -> None:
+    """Raise `NotAuthenticated` or `Forbidden` unless the caller may read the metrics."""
+    if settings.METRICS_TOKEN:
+        given = request.headers.get("Authorization", "")
+        if not constant_time_compare(given, f"Bearer {settings.METRICS_TOKEN}"):
+            raise NotAuthenticated("The metrics need the token of the setting METRICS_TOKEN.")
+    elif not is_of_this_machine(request):
+        raise Forbidden("The metrics are for this machine alone: see the setting METRICS_TOKEN.")
+
+
+def is_of_this_machine(request: HttpRequest) -> bool:
+    """Return whether a request was made on this machine, and not through a proxy on it."""
+    if any(name in request.headers for name in FORWARDED):
+        return False
+    # One that says nothing of the client may still pass on the name by which it was called.
+    name, _ = split_domain_port(request.headers.get("Host", ""))
+    return name in LOCAL_NAMES and ip_address(client_address(request)).is_loopback
+
+
+# --- What is a state ------------------------------------------------------------------------------
+
+
+async def sample_forever() -> None:
+    """Sample the states of this process, for whichever process is asked, until cancelled."""
+    while True:
+        sample()
+        await asyncio.sleep(SAMPLE_SECONDS)
+
+
+def sample() -> None:
+    """Sample the states of this process."""
+    metrics.processes.set(1)
+    for name, use in pools():
+        metrics.pool_size.labels(name).set(use.size)
+        metrics.pool_in_use.labels(name).set(use.in_use)
+        metrics.pool_waiting.labels(name).set(use.waiting)
+    metrics.host_calls.labels(settings.OLLAMA_HOST).set(calls.health.calls_under_way)
+    metrics.host_breaker_open.labels(settings.OLLAMA_HOST).set(calls.health.is_hung)
+
+
+def pools() -> Iterator[tuple[str, Use]]:
+    """Yield the pools of this process, each with its use."""
+    yield from Threads.use().items()
+    pool = getattr(connection, "pool", None)  # PostgreSQL's alone
+    if pool:
+        stats = pool.get_stats()
+        size, idle = stats["pool_size"], stats["pool_available"]
+        yield "postgresql", Use(stats["pool_max"], size - idle, stats["requests_waiting"])
+
+
+async def count_running() -> int | None:
+    """Return how many replies are being written, by all processes; None where nobody can say."""
+    try:
+        async with asyncio.timeout(DATABASE_SECONDS):
+            return await in_background(threads, Message.objects.generating().count)
+    except (TimeoutError, DatabaseError):
+        return None
+
+
+class Momentary:
+    """What is asked when the metrics are read."""
+
+    def __init__(self, state: dict[str, str], running: int | None) -> None:
+        self._state = state
+        self._running = running
+
+    def collect(self) -> Iterable[Metric]:
+        """Yield the metrics."""
+        up = GaugeMetricFamily(
+            "llama_chatbot_part_up", "Whether the database and the cache answer.", labels=["part"]
+        )
+        for part in ("database", "cache"):
+            up.add_metric([part], self._state[part] == "ok")
+        yield up
+        host_up = GaugeMetricFamily(
+            "llama_chatbot_ollama_up", "Whether an Ollama answers.", labels=["host"]
+        )
+        host_up.add_metric([settings.OLLAMA_HOST], self._state["ollama"] == "ok")
+        yield host_up
+        if self._running is not None:
+            yield GaugeMetricFamily(
+                "llama_chatbot_replies_running",
+                "Replies that are being written, by all processes on all hosts.",
+                value=self._running,
+            )
+
+
+def write(state: dict[str, str], running: int | None) -> bytes:
+    """Return all metrics as text."""
+    directory = settings.METRICS_DIRECTORY
+    is_shared = directory and shared_metrics.is_joined()
+    registry = shared_metrics.read(Path(directory)) if is_shared else metrics.registry
+    registries: list[Any] = [Momentary(state, running), registry]
+    return b"".join(map(generate_latest, registries))
