@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import prometheus_client.values
-from prometheus_client import CollectorRegistry
+from prometheus_client import Metric
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.values import MultiProcessValue
 
@@ -50,15 +50,15 @@ def is_joined() -> bool:
     return bool(_held)
 
 
-def read(directory: Path) -> CollectorRegistry:
+def read(directory: Path) -> list[Metric]:
     """Return the metrics of all processes, without the states of those that are dead."""
     with _alone(directory):
         for slot, is_alive in _slots(directory).items():
             if not is_alive:
                 mark_process_dead(slot, str(directory))  # type: ignore[no-untyped-call]
-    registry = CollectorRegistry()
-    MultiProcessCollector(registry, str(directory))  # type: ignore[no-untyped-call]
-    return registry
+    # A file is empty for a moment when it is made, which prometheus_client cannot read.
+    files = [str(file) for file in directory.glob("*.db") if file.stat().st_size]
+    return list(MultiProcessCollector.merge(files))  # type: ignore[no-untyped-call]
 
 
 def _slots(directory: Path) -> dict[int, bool]:

@@ -19,6 +19,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from chat.models import Message
 from chat.ollama import calls
+from chat.replies.log import host
 from core import metrics, shared_metrics
 from core.addresses import client_address
 from core.database import in_background
@@ -99,8 +100,8 @@ def sample() -> None:
         metrics.pool_size.labels(name).set(use.size)
         metrics.pool_in_use.labels(name).set(use.in_use)
         metrics.pool_waiting.labels(name).set(use.waiting)
-    metrics.host_calls.labels(settings.OLLAMA_HOST).set(calls.health.calls_under_way)
-    metrics.host_breaker_open.labels(settings.OLLAMA_HOST).set(calls.health.is_hung)
+    metrics.host_calls.labels(host()).set(calls.health.calls_under_way)
+    metrics.host_breaker_open.labels(host()).set(calls.health.is_hung)
 
 
 def pools() -> Iterator[tuple[str, Use]]:
@@ -122,38 +123,40 @@ async def count_running() -> int | None:
         return None
 
 
-class Momentary:
-    """What is asked when the metrics are read."""
-
-    def __init__(self, state: dict[str, str], running: int | None) -> None:
-        self._state = state
-        self._running = running
+class Families(list[Metric]):
+    """Metrics that are known already, as prometheus_client wants to collect them."""
 
     def collect(self) -> Iterable[Metric]:
-        """Yield the metrics."""
-        up = GaugeMetricFamily(
-            "llama_chatbot_part_up", "Whether the database and the cache answer.", labels=["part"]
-        )
-        for part in ("database", "cache"):
-            up.add_metric([part], self._state[part] == "ok")
-        yield up
-        host_up = GaugeMetricFamily(
-            "llama_chatbot_ollama_up", "Whether an Ollama answers.", labels=["host"]
-        )
-        host_up.add_metric([settings.OLLAMA_HOST], self._state["ollama"] == "ok")
-        yield host_up
-        if self._running is not None:
-            yield GaugeMetricFamily(
-                "llama_chatbot_replies_running",
-                "Replies that are being written, by all processes on all hosts.",
-                value=self._running,
-            )
+        """Return the metrics."""
+        return self
 
 
 def write(state: dict[str, str], running: int | None) -> bytes:
     """Return all metrics as text."""
-    directory = settings.METRICS_DIRECTORY
-    is_shared = directory and shared_metrics.is_joined()
-    registry = shared_metrics.read(Path(directory)) if is_shared else metrics.registry
-    registries: list[Any] = [Momentary(state, running), registry]
-    return b"".join(map(generate_latest, registries))
+    if shared_metrics.is_joined():
+        counted = shared_metrics.read(Path(settings.METRICS_DIRECTORY))
+    else:
+        counted = list(metrics.registry.collect())
+    families: Any = Families([*asked_now(state, running), *counted])
+    return generate_latest(families)
+
+
+def asked_now(state: dict[str, str], running: int | None) -> Iterator[Metric]:
+    """Yield the metrics that are asked for when they are read."""
+    up = GaugeMetricFamily(
+        "llama_chatbot_part_up", "Whether the database and the cache answer.", labels=["part"]
+    )
+    for part in ("database", "cache"):
+        up.add_metric([part], state[part] == "ok")
+    yield up
+    host_up = GaugeMetricFamily(
+        "llama_chatbot_ollama_up", "Whether an Ollama answers.", labels=["host"]
+    )
+    host_up.add_metric([host()], state["ollama"] == "ok")
+    yield host_up
+    if running is not None:
+        yield GaugeMetricFamily(
+            "llama_chatbot_replies_running",
+            "Replies that are being written, by all processes on all hosts.",
+            value=running,
+        )

@@ -245,6 +245,16 @@ def test_pools_say_how_large_they_are(server: Server) -> None:
         assert seen.value("llama_chatbot_pool_waiting", pool=pool) >= 0
 
 
+def test_no_value_has_the_password_of_an_ollama(
+    start_server: StartServer, ollama: ScriptedOllama
+) -> None:
+    url = ollama.url.replace("http://", "http://somebody:a-secret@")
+    text = httpx.get(f"{start_server(OLLAMA_HOST=url).url}/metrics").text
+
+    assert "secret" not in text
+    assert 'llama_chatbot_ollama_up{host="127.0.0.1:' in text
+
+
 def test_no_value_names_a_user_a_thread_or_what_was_said(
     server: Server, ann: Caller, ollama: ScriptedOllama
 ) -> None:
