@@ -53,6 +53,12 @@ replies_ended = Counter(
     ["status", "code"],
     registry=registry,
 )
+queue_seconds = Histogram(
+    f"{PREFIX}_queue_seconds",
+    "Time that a call to a model waits for its turn, where their number is limited.",
+    buckets=SECONDS,
+    registry=registry,
+)
 time_to_first_chunk = Histogram(
     "gen_ai_client_operation_time_to_first_chunk_seconds",
     "Time from the call to the model to the first of the reply.",

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterable, Iterator
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.conf import settings
 from django.db import Error as DatabaseError
@@ -17,7 +17,7 @@ from prometheus_client import Metric, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
-from chat.models import Message
+from chat.models import Message, Turn
 from chat.ollama import calls
 from chat.replies.log import host
 from core import metrics, shared_metrics
@@ -55,10 +55,10 @@ async def read_metrics(request: HttpRequest) -> HttpResponse:
     """
     check_may_read(request)
     sample()
-    state, running = await asyncio.gather(readiness.read(), count_running())
+    state, replies = await asyncio.gather(readiness.read(), count_in_time())
     try:
         async with asyncio.timeout(FILES_SECONDS):
-            text = await asyncio.to_thread(write, state, running)
+            text = await asyncio.to_thread(write, state, replies)
     except TimeoutError:
         raise Unavailable("The metrics of the other processes cannot be read.") from None
     return HttpResponse(text, content_type=CONTENT_TYPE_PLAIN_0_0_4)
@@ -114,11 +114,26 @@ def pools() -> Iterator[tuple[str, Use]]:
         yield "postgresql", Use(stats["pool_max"], size - idle, stats["requests_waiting"])
 
 
-async def count_running() -> int | None:
-    """Return how many replies are being written, by all processes; None where nobody can say."""
+class Replies(NamedTuple):
+    """How many replies of all processes are being written, and how many calls wait for a turn."""
+
+    running: int
+    waiting: int
+
+
+def count() -> Replies:
+    """Count the replies; blocks on the database."""
+    waiting = Turn.objects.filter(host="")
+    replies = waiting.exclude(reply_id=None).values("reply_id")
+    running = Message.objects.generating().exclude(pk__in=replies)
+    return Replies(running.count(), waiting.count())
+
+
+async def count_in_time() -> Replies | None:
+    """Count the replies; return None where the database does not answer in time."""
     try:
         async with asyncio.timeout(DATABASE_SECONDS):
-            return await in_background(threads, Message.objects.generating().count)
+            return await in_background(threads, count)
     except (TimeoutError, DatabaseError):
         return None
 
@@ -131,17 +146,17 @@ class Families(list[Metric]):
         return self
 
 
-def write(state: dict[str, str], running: int | None) -> bytes:
+def write(state: dict[str, str], replies: Replies | None) -> bytes:
     """Return all metrics as text."""
     if shared_metrics.is_joined():
         counted = shared_metrics.read(Path(settings.METRICS_DIRECTORY))
     else:
         counted = list(metrics.registry.collect())
-    families: Any = Families([*asked_now(state, running), *counted])
+    families: Any = Families([*asked_now(state, replies), *counted])
     return generate_latest(families)
 
 
-def asked_now(state: dict[str, str], running: int | None) -> Iterator[Metric]:
+def asked_now(state: dict[str, str], replies: Replies | None) -> Iterator[Metric]:
     """Yield the metrics that are asked for when they are read."""
     up = GaugeMetricFamily(
         "llama_chatbot_part_up", "Whether the database and the cache answer.", labels=["part"]
@@ -154,9 +169,14 @@ def asked_now(state: dict[str, str], running: int | None) -> Iterator[Metric]:
     )
     host_up.add_metric([host()], state["ollama"] == "ok")
     yield host_up
-    if running is not None:
+    if replies:
         yield GaugeMetricFamily(
             "llama_chatbot_replies_running",
             "Replies that are being written, by all processes on all hosts.",
-            value=running,
+            value=replies.running,
+        )
+        yield GaugeMetricFamily(
+            "llama_chatbot_replies_waiting",
+            "Calls to models that wait for their turn, of all processes on all hosts.",
+            value=replies.waiting,
         )

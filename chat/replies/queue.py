@@ -13,6 +13,7 @@ from django.db import Error as DatabaseError
 from chat.ollama import placement
 from chat.replies import turns, workers
 from chat.replies.turns import Ticket
+from core import metrics
 from core.database import heartbeats, in_background, writers
 
 POLL_SECONDS = 0.5  # between two looks at what others have left, while a call waits here
@@ -39,10 +40,12 @@ class Queue:
         if not settings.OLLAMA_PARALLEL:
             yield placement.hosts()[0]
             return
+        queued_at = time.monotonic()
         try:
             self._waiting[ticket] = asyncio.get_running_loop().create_future()
             self._look_soon()
             await self._waiting[ticket]
+            metrics.queue_seconds.observe(time.monotonic() - queued_at)
             yield ticket.host
         finally:
             self._leave(ticket)

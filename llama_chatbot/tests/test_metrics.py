@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 
 import httpx
@@ -145,6 +146,28 @@ def test_a_reply_that_runs_is_counted_as_long_as_it_does(
     assert metrics_of(server.url).value("llama_chatbot_replies_running") == 0
     assert seen.value("llama_chatbot_replies_ended_total", status="stopped", code="") == 1
     assert seen.value("llama_chatbot_checkpoint_delay_seconds_count") >= 1
+
+
+def test_what_waits_for_its_turn_is_counted(
+    start_server: StartServer, ann: Caller, ollama: ScriptedOllama
+) -> None:
+    server = start_server(OLLAMA_PARALLEL="1")
+    ollama.script = Script(["one ", "two"], hold_after=1)
+
+    def counts() -> tuple[float, float]:
+        seen = metrics_of(server.url)
+        names = ("llama_chatbot_replies_running", "llama_chatbot_replies_waiting")
+        return seen.value(names[0]), seen.value(names[1])
+
+    with Caller(server.url, ann.user) as ann, ThreadPoolExecutor(2) as readers:
+        answers = [readers.submit(ann.say, ann.thread()) for _ in range(2)]
+        wait_until(lambda: counts() == (1, 1), 15, lambda: f"{counts()}")
+        ollama.script = Script(["one ", "two"])
+        ollama.release()
+        assert [answer.result().status_code for answer in answers] == [200, 200]
+
+    wait_until(lambda: counts() == (0, 0), 15)
+    assert metrics_of(server.url).value("llama_chatbot_queue_seconds_count") == 2
 
 
 def test_requests_are_counted_by_the_template_of_their_path(
