@@ -52,10 +52,11 @@ def change(user: User, thread_id: int, changes: dict[str, Any]) -> Thread:
 
 
 def add_positions(threads: Iterable[Thread]) -> None:
-    """Set the `position` of threads whose running reply waits for its turn."""
-    waiting = positions.of_threads()
-    for thread in threads:
-        thread.position = waiting.get(thread.pk)
+    """Set the `position` of threads, read as lists have them, whose running reply waits."""
+    running = {t: t.running_reply_id for t in threads if t.running_reply_id is not None}
+    places = positions.of(running.values())
+    for thread, reply_id in running.items():
+        thread.position = places.get(reply_id)
 
 
 def delete(threads: QuerySet[Thread]) -> int:

@@ -62,7 +62,9 @@ class Thread(models.Model):
     source_key = models.CharField(max_length=32, null=True, editable=False)  # noqa: DJ001
     source_digest = models.CharField(max_length=32, blank=True, default="", db_default="")
 
-    position: int | None = None  # as of its running reply: see `Message`
+    # Of one that is read as lists have it: see statements.py. The position is its running reply's.
+    running_reply_id: int | None = None
+    position: int | None = None
 
     objects: ClassVar[ThreadManager] = ThreadManager()
     all_objects: ClassVar[models.Manager["Thread"]] = models.Manager()

@@ -38,6 +38,7 @@ LOCK = 0x6C6C616D61  # in PostgreSQL, of the transaction that takes turns
 STALE_AFTER = timedelta(seconds=8)  # without a word of its process, where that may be there
 SKIPPED_AFTER = timedelta(seconds=4)  # when others no longer wait for such a process to take turns
 SNAPSHOT_SECONDS = 0.5
+NEW_SNAPSHOT_SECONDS = 0.02  # for a reply that is not in the last one
 LONGEST_RETRY = 300  # seconds
 
 HostsOf = Callable[[str], Sequence[str]]
@@ -313,36 +314,35 @@ def _read() -> list[Row]:
 
 
 class Positions:
-    """The positions of all replies that wait, read at most twice a second."""
+    """The positions of all replies that wait, read twice a second, or as soon as one is new."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._read_at = -math.inf
-        self._of_replies: dict[int, int] = {}
-        self._of_threads: dict[int, int] = {}
+        self._of_replies: dict[int, int | None] = {}  # None of those that have their turns
+
+    def of(self, replies: Iterable[int]) -> dict[int, int]:
+        """Return the positions of those of these running replies that wait, by id."""
+        ids = list(replies)
+        if not ids or not settings.OLLAMA_PARALLEL:
+            return {}
+        with self._lock:
+            age = time.monotonic() - self._read_at
+            has_new = any(reply_id not in self._of_replies for reply_id in ids)
+            if age > (NEW_SNAPSHOT_SECONDS if has_new else SNAPSHOT_SECONDS):
+                rows = _read()
+                places = {row: place for place, row in enumerate(in_fair_order(rows))}
+                self._of_replies = {row.reply_id: places.get(row) for row in rows if row.reply_id}
+                self._read_at = time.monotonic()
+            found = {reply_id: self._of_replies.get(reply_id) for reply_id in ids}
+        return {reply_id: place for reply_id, place in found.items() if place is not None}
 
     def add_to(self, messages: Iterable[Message]) -> None:
         """Set the `position` of messages."""
-        for message in messages:
-            if message.status == MessageStatus.GENERATING:
-                self._refresh()
-                message.position = self._of_replies.get(message.pk)
-
-    def of_threads(self) -> Mapping[int, int]:
-        """Return the position of the reply that waits in each thread, if one does."""
-        self._refresh()
-        return self._of_threads
-
-    def _refresh(self) -> None:
-        if not settings.OLLAMA_PARALLEL:
-            return
-        with self._lock:
-            if time.monotonic() - self._read_at < SNAPSHOT_SECONDS:
-                return
-            order = list(enumerate(in_fair_order(_read())))
-            self._of_replies = {row.reply_id: place for place, row in order if row.reply_id}
-            self._of_threads = {row.thread_id: place for place, row in order if row.thread_id}
-            self._read_at = time.monotonic()
+        running = [m for m in messages if m.status == MessageStatus.GENERATING]
+        places = self.of(message.pk for message in running)
+        for message in running:
+            message.position = places.get(message.pk)
 
 
 positions = Positions()

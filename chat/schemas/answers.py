@@ -40,13 +40,13 @@ class ThreadFields(Answer):
     pinned: bool
     archived: bool
     expires_at: datetime.datetime | None
-    position: int | None
 
 
 class ThreadInList(ThreadFields):
     """A thread as lists have it; `preview` is how its last message begins."""
 
     running_reply_id: int | None
+    position: int | None
     preview: str
 
 

@@ -226,10 +226,10 @@ def test_turns_returns_all_with_their_replies_and_processes(
 ) -> None:
     """Without a twin in one query: the ORM knows no joins without a relation."""
     Worker.objects.create(name=OWNER, seen_at=NOW)
-    running = reply(thread, status=MessageStatus.GENERATING, owner=OWNER)
+    ended = reply(thread, status=MessageStatus.STOPPED)
     passed_at = None if passed_after is None else NOW + timedelta(seconds=passed_after)
     newer = Turn.objects.create(
-        user_id=1, reply_id=running.pk, conversation="%s", model="tiny", owner=OWNER, queued_at=NOW
+        user_id=1, reply_id=ended.pk, conversation="%s", model="tiny", owner=OWNER, queued_at=NOW
     )
     oldest = Turn.objects.create(
         user_id=2, host="http://gpu", owner="gone", queued_at=NOW - timedelta(1)
@@ -242,8 +242,8 @@ def test_turns_returns_all_with_their_replies_and_processes(
     assert rows[0][1:-1] == (2, None, "", "", "http://gpu", "gone", None, None, *rows[0][9:-1])
     assert rows[0][9:-1] == (oldest.queued_at, None)
     waits_since = max(NOW, passed_at or NOW)
-    reply_fields = (MessageStatus.GENERATING, thread.pk)
-    twin = (newer.pk, 1, running.pk, "%s", "tiny", "", OWNER, *reply_fields, waits_since, NOW)
+    reply_fields = (MessageStatus.STOPPED, thread.pk)
+    twin = (newer.pk, 1, ended.pk, "%s", "tiny", "", OWNER, *reply_fields, waits_since, NOW)
     assert tuple(last) == twin
     assert abs(timezone.now() - now) < timedelta(seconds=5)
     Turn.objects.all().delete()

@@ -7,12 +7,12 @@ import pytest
 from django.utils import timezone
 from pytest_django import Settings
 
-from chat.models import MessageStatus, Turn, Worker
+from chat.models import Message, MessageStatus, Turn, Worker
 from chat.ollama.placement import place
 from chat.replies import turns
 from chat.replies.owner import HOST, NOBODY, this_process
 from chat.replies.turns import Busy, Row, Ticket, assign, in_fair_order
-from chat.tests.rows import reply
+from chat.tests.taking_over import orphan
 from testing.people import create_user
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -142,7 +142,7 @@ class TestRows:
 
     def test_a_turn_that_is_handed_over_stays_until_it_is_adopted(self) -> None:
         thread = create_user("ann").threads.create(model="tiny")
-        message = reply(thread, status=MessageStatus.GENERATING)
+        message = orphan(thread, this_process(), 0)
         leaving = Ticket(1, "tiny", "1", message.pk)
         self.take(leaving)
         leaving.is_handed_over = True
@@ -176,7 +176,8 @@ class TestRows:
     def test_the_turn_of_a_dead_process_s_reply_is_kept_for_who_carries_it_on(
         self, status: MessageStatus
     ) -> None:
-        message = reply(create_user("ann").threads.create(model="tiny"), status=status)
+        message = orphan(create_user("ann").threads.create(model="tiny"), this_process(), 0)
+        Message.objects.filter(pk=message.pk).update(status=status)
         fields = {"user_id": 1, "model": "tiny", "owner": DEAD_HERE}
         Turn.objects.create(**fields, reply_id=message.pk, host=GPUS[0])
 
@@ -185,9 +186,7 @@ class TestRows:
         assert Turn.objects.exists() is (status == MessageStatus.GENERATING)
 
     def test_a_turn_of_a_process_that_lives_is_not_adopted(self) -> None:
-        message = reply(
-            create_user("ann").threads.create(model="tiny"), status=MessageStatus.GENERATING
-        )
+        message = orphan(create_user("ann").threads.create(model="tiny"), this_process(), 0)
         fields = {"user_id": 1, "model": "tiny", "owner": ELSEWHERE}
         Turn.objects.create(**fields, reply_id=message.pk, host=GPUS[0])
 

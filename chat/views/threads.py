@@ -62,9 +62,7 @@ def delete_threads(
 @rate_limit("read")
 def read_thread(request: UserRequest, thread_id: int) -> Thread:
     """Return a thread."""
-    thread = statements.get_thread(request.auth, thread_id)
-    threads.add_positions([thread])
-    return thread
+    return statements.get_thread(request.auth, thread_id)
 
 
 @router.patch("/threads/{int:thread_id}/", response=schemas.ThreadOut)
