@@ -44,7 +44,11 @@ class SessionStore(DatabaseSessionStore):
         return data
 
     def _validate_session_key(self, key: str | None) -> bool:
-        """Return whether this can be a key at all: PostgreSQL refuses to look for a NUL."""
+        """Return whether this can be a key at all: PostgreSQL refuses to look for a NUL.
+
+        Private part of Django: `SessionBase._validate_session_key`, which every key goes through.
+        Without it a cookie with a NUL is a 500 on PostgreSQL. Then refuse such keys in `__init__`.
+        """
         return super()._validate_session_key(key) and str(key).isalnum()  # type: ignore[misc]
 
     def save(self, must_create: bool = False) -> None:

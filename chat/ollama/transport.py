@@ -44,7 +44,9 @@ class Client(ollama.AsyncClient):
         """Return the prompt that Ollama makes of the body of a chat, without having it answered.
 
         None where Ollama does not know the field, as before the end of 2025: it has then answered.
-        Private part of ollama: as in `version`. Without it replies cannot be continued.
+        Private part of ollama: as in `version`. Private part of Ollama itself: `_debug_render_only`
+        and `_debug_info`. Without them only models whose template leaves the last message open can
+        continue a reply. Then use the call for it, if Ollama has one by now.
         """
         asked = {**body, "_debug_render_only": True, "stream": False}
         response = await self._client.post("/api/chat", json=asked)

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 import pytest
 from pytest_django import Settings
 
+from accounts.sessions import SessionStore
 from chat.ollama import transport
 from llama_chatbot.connections import bound_connections
 from testing.processes import Server
@@ -58,6 +59,24 @@ async def test_ollamas_client_reads_a_stream_by_aiter_lines(
         text = ""
 
     assert text == f"a{LINE_SEPARATORS}b", reason(transport.split_at_newlines)
+
+
+@pytest.mark.parametrize("renders", [True, False])
+async def test_ollama_renders_a_prompt_by_debug_render_only_or_is_known_not_to(
+    client: transport.Client, ollama: ScriptedOllama, renders: bool
+) -> None:
+    ollama.renders = renders
+    messages = [{"role": "user", "content": "Hi"}]
+
+    prompt = await client.render({"model": "tiny", "messages": messages})
+
+    assert (prompt is not None and "Hi" in prompt) == renders, reason(client.render)
+
+
+def test_djangos_sessions_validate_their_keys_by_validate_session_key() -> None:
+    for key in ("abcdefgh\0", "abcdefgh-1"):
+        assert SessionStore(key).session_key is None, reason(SessionStore._validate_session_key)
+    assert SessionStore("abcdefgh1").session_key == "abcdefgh1"
 
 
 def test_uvicorn_serves_connections_by_its_httptools_protocol(server: Server) -> None:
