@@ -16,6 +16,7 @@ from core.errors import ApiError
 
 MAX_VALUES = 1_000_000  # of a conversation, as it is read
 MAX_CHARACTERS = 32_000_000
+MAX_EVENTS = 5_000_000  # between the beginnings of two conversations, with what is not kept
 MAX_DEPTH = 2 * MAX_MESSAGES + 100  # in LibreChat's files each answer is within its question
 LONGEST_TEXT = 16 * 1024 * 1024  # bytes
 PIECE = 64 * 1024
@@ -164,10 +165,13 @@ def _values(events: Iterator[tuple[str, Any]]) -> Iterator[Any]:
     stack: list[Any] = []  # the containers that are open, of the object that is built
     keys: list[str] = []  # for each of them: the key that the next value has
     has_all_keys: list[bool] = []
-    depth = item_depth = skipped_depth = values = characters = 0
+    depth = item_depth = skipped_depth = values = characters = since_beginning = 0
     skips_next = False
     too_large: TooLarge | None = None
     for event, value in events:
+        since_beginning += 1
+        if since_beginning > MAX_EVENTS:
+            raise NotReadable(f"A conversation has more than {MAX_EVENTS:,} values.")
         if event == "map_key":
             if not skipped_depth:
                 keys[-1] = value
@@ -186,7 +190,7 @@ def _values(events: Iterator[tuple[str, Any]]) -> Iterator[Any]:
             if stack:
                 _add(stack[-1], keys[-1], container)
             else:
-                item_depth, values, characters = depth, 0, 0
+                item_depth, values, characters, since_beginning = depth, 0, 0, 0
             has_all_keys.append(bool(stack) and event == "start_map" and keys[-1] in OPEN)
             stack.append(container)
             keys.append("")
