@@ -211,7 +211,13 @@ def drop_index() -> None:
 
 
 def make_index() -> None:
-    """Make the index of the terms that are stored."""
+    """Make the index of the terms that are stored.
+
+    In many steps, as it grows where messages come one by one: PostgreSQL sorts what fits into its
+    memory, and leaves every page half empty where that is all.
+    """
+    if connection.vendor == "postgresql":
+        sql.execute("SET maintenance_work_mem = '1MB'")
     database.install()
     sql.execute("DELETE FROM chat_unindexedtext")
     if connection.vendor == "sqlite":

@@ -21,8 +21,8 @@ from chat.search.query import Query
 from core import sql
 
 # Longer beginnings find fewer texts that do not have the word, and take more room: PostgreSQL has
-# 30 bytes around each term of each user.
-TERM_LENGTH = {"sqlite": 8, "postgresql": 4}
+# 30 bytes around each term of each user. docs/performance.md has what each length costs.
+TERM_LENGTH = {"sqlite": 8, "postgresql": 3}
 MAX_TERMS_OF_A_QUERY = 100
 MESSAGE_TERMS, TITLE_TERMS = "chat_messageterms", "chat_titleterms"
 
@@ -160,8 +160,8 @@ def _match(user_id: int, query: Query) -> str:
     prefixes: set[str] = set()
     terms: set[str] = set()
     for part in query.parts:
-        *whole, last = part.tokens
-        terms |= {f"{user_id}:{token[:length]}" for token in whole}
+        *whole, last = part.words
+        terms |= {f"{user_id}:{word[:length]}" for word in whole}
         # A term that is cut off stands for all that begin so.
         is_prefix = part.unfinished and len(last) < length
         (prefixes if is_prefix else terms).add(f"{user_id}:{last[:length]}")

@@ -1,8 +1,8 @@
 """Finds messages and titles of a user: the best first, and of those alike the newest.
 
-The index tells which texts may have all words. They are read and rated in windows, the newest
+The index tells which texts may have all words. They are read and rated in batches, the newest
 first: so a page costs the same for somebody with a million messages, and "best" means of the newest
-`WINDOW` hits, then of those before them.
+`BATCH` hits, then of those before them.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,9 +20,9 @@ from chat.search.snippets import snippet_of
 from chat.search.words import fold
 from core import paging
 
-WINDOW = 500  # texts
-WINDOW_CHARACTERS = 2_000_000
-MAX_WINDOWS = 4  # in one call, if few of the texts are hits
+BATCH = 500  # texts
+BATCH_CHARACTERS = 2_000_000
+MAX_BATCHES = 4  # in one call, if few of the texts are hits
 NO_BOUND = 2**63 - 1
 LIST = "search"
 
@@ -58,11 +58,11 @@ class Hit:
         return -self.score, -moment, -(self.message_id or 0), -self.thread_id
 
 
-class Window(NamedTuple):
+class Batch(NamedTuple):
     """The hits among some texts, the best first.
 
     `messages_below` and `titles_below` bound the ids of the texts, and `next` has those of the next
-    window; None where this is the last.
+    batch; None where this is the last.
     """
 
     messages_below: int
@@ -87,32 +87,32 @@ def find(user: User, text: str, limit: int, cursor: str) -> tuple[list[Result], 
     if not query.parts:
         return [], None
     index.catch_up(user)
-    found: list[tuple[Window, Hit]] = []
-    for _ in range(MAX_WINDOWS):
-        window = read_window(user, query, *bounds)
-        found += [(window, hit) for hit in window.hits if hit.rank > after or not after]
+    found: list[tuple[Batch, Hit]] = []
+    for _ in range(MAX_BATCHES):
+        batch = read_batch(user, query, *bounds)
+        found += [(batch, hit) for hit in batch.hits if hit.rank > after or not after]
         if len(found) > limit:
             last, hit = found[limit - 1]
             next_key: Sequence[int] | None = (last.messages_below, last.titles_below, *hit.rank)
             break
-        next_key, after = window.next, ()
-        if window.next is None:
+        next_key, after = batch.next, ()
+        if batch.next is None:
             break
-        bounds = window.next
+        bounds = batch.next
     results = [_result(hit, query) for _, hit in found[:limit]]
     return results, paging.encode(next_key, owner) if next_key else None
 
 
-def read_window(user: User, query: Query, messages_below: int, titles_below: int) -> Window:
+def read_batch(user: User, query: Query, messages_below: int, titles_below: int) -> Batch:
     """Read the newest texts with ids below these that may be hits, and rate them."""
     messages, next_message = _within_budget(
-        database.message_candidates(user.pk, query, messages_below, WINDOW)
+        database.message_candidates(user.pk, query, messages_below, BATCH)
     )
     titles, next_title = _within_budget(
-        database.title_candidates(user.pk, query, titles_below, WINDOW)
+        database.title_candidates(user.pk, query, titles_below, BATCH)
     )
     hits = [*_messages(messages, query), *_titles(titles, query)]
-    return Window(
+    return Batch(
         # Bounds that hold for the next page too, whatever is written meanwhile.
         messages[0].pk + 1 if messages else 0,
         titles[0].pk + 1 if titles else 0,
@@ -126,9 +126,9 @@ def _within_budget(candidates: Sequence[Candidate]) -> tuple[Sequence[Candidate]
     characters = 0
     for number, candidate in enumerate(candidates):
         characters += candidate.length or 0
-        if number and characters > WINDOW_CHARACTERS:
+        if number and characters > BATCH_CHARACTERS:
             return candidates[:number], candidates[number - 1].pk
-    return candidates, candidates[-1].pk if len(candidates) == WINDOW else 0
+    return candidates, candidates[-1].pk if len(candidates) == BATCH else 0
 
 
 def _messages(candidates: Sequence[Candidate], query: Query) -> Iterator[Hit]:

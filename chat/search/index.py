@@ -18,7 +18,7 @@ from django.db.models import QuerySet
 from accounts.models import User
 from chat.models import Message, MessageTerms, Thread, TitleTerms, UnindexedText
 from chat.search import database
-from chat.search.words import fold, tokens
+from chat.search.words import fold, split_words
 from core.database import in_background, writers
 
 BATCH = 50  # texts in one transaction, for which SQLite's other writers wait some milliseconds
@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 def terms_of(text: str) -> str:
     """Return the terms of a text, separated by spaces; empty where it has no word."""
     length = database.term_length()
-    terms = {token[:length] for token in tokens(fold(text))}
+    terms = {word[:length] for word in split_words(fold(text))}
     return " ".join(sorted(terms)[:MAX_TERMS])
 
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 
-from chat.search.words import IS_SINGLE, IS_WORD, WORD, fold, tokens
+from chat.search.words import IS_SINGLE, IS_WORD_CHARACTER, WORD_CHARACTER, fold, split_words
 
 MAX_PARTS = 16
-MAX_TOKENS = 64
+MAX_WORDS = 64
 GAP = r"[\W_]{0,10}"  # between the words of a phrase there may be any marks
 QUOTED = re.compile('["“”„«»]([^"“”„«»]*)(["“”„«»]|\\Z)')
 
@@ -28,25 +28,25 @@ LENGTH_OF_A_STEP = 512  # characters, in which a text counts as short
 
 @dataclass(frozen=True)
 class Part:
-    """A word or a phrase: tokens that follow each other. The last may be `unfinished`."""
+    """A word or a phrase: words that follow each other. The last may be `unfinished`."""
 
-    tokens: tuple[str, ...]
+    words: tuple[str, ...]
     unfinished: bool
 
     @cached_property
     def pattern(self) -> re.Pattern[str]:
         """Matches the part in a folded text, but also within words: see `places_in`."""
-        end = "" if self.unfinished or IS_SINGLE.match(self.tokens[-1]) else rf"(?!{WORD})"
-        return re.compile(_joined(self.tokens) + end)
+        end = "" if self.unfinished or IS_SINGLE.match(self.words[-1]) else rf"(?!{WORD_CHARACTER})"
+        return re.compile(_joined(self.words) + end)
 
     def places_in(self, folded: str, most: int = MOST_OCCURRENCES) -> list[tuple[int, int]]:
         """Return where a folded text has the part, as pairs of start and end."""
         # The pattern begins with a letter, and not with a condition: so it is found fast.
-        starts_anywhere = IS_SINGLE.match(self.tokens[0])
+        starts_anywhere = IS_SINGLE.match(self.words[0])
         places = []
         for match in self.pattern.finditer(folded):
             start = match.start()
-            if starts_anywhere or not start or not IS_WORD.match(folded, start - 1):
+            if starts_anywhere or not start or not IS_WORD_CHARACTER.match(folded, start - 1):
                 places.append(match.span())
                 if len(places) == most:
                     break
@@ -61,7 +61,7 @@ class Query:
 
     @cached_property
     def _together(self) -> Part:
-        every = tuple(token for part in self.parts for token in part.tokens)
+        every = tuple(word for part in self.parts for word in part.words)
         return Part(every, self.parts[-1].unfinished)
 
     def score(self, folded: str, *, is_title: bool = False) -> int | None:
@@ -91,14 +91,14 @@ def parse(text: str) -> Query:
     parts: list[Part] = []
     position = 0
     for quoted in QUOTED.finditer(text):
-        parts += _words(text[position : quoted.start()], is_last=False)
+        parts += _parts(text[position : quoted.start()], is_last=False)
         parts += _part(quoted[1], unfinished=not quoted[2] and not quoted[1][-1:].isspace())
         position = quoted.end()
-    parts += _words(text[position:], is_last=True)
+    parts += _parts(text[position:], is_last=True)
     return Query(tuple(dict.fromkeys(parts))[:MAX_PARTS])
 
 
-def _words(text: str, *, is_last: bool) -> list[Part]:
+def _parts(text: str, *, is_last: bool) -> list[Part]:
     words = text.split()
     return [
         part
@@ -110,18 +110,18 @@ def _words(text: str, *, is_last: bool) -> list[Part]:
 
 
 def _part(text: str, *, unfinished: bool) -> list[Part]:
-    found = tokens(fold(text))[:MAX_TOKENS]
+    found = split_words(fold(text))[:MAX_WORDS]
     return [Part(tuple(found), unfinished)] if found else []
 
 
 def _joined(found: Sequence[str]) -> str:
-    """Return a pattern for tokens in a row; where two make no word together, they may touch."""
+    """Return a pattern for words in a row; where two make no word together, they may touch."""
     pattern = re.escape(found[0])
-    for before, token in pairwise(found):
-        may_touch = IS_SINGLE.match(before) or IS_SINGLE.match(token)
-        pattern += (GAP if may_touch else GAP.replace("0", "1", 1)) + re.escape(token)
+    for before, word in pairwise(found):
+        may_touch = IS_SINGLE.match(before) or IS_SINGLE.match(word)
+        pattern += (GAP if may_touch else GAP.replace("0", "1", 1)) + re.escape(word)
     return pattern
 
 
 def _ends_a_word(folded: str, end: int) -> bool:
-    return not IS_WORD.match(folded, end)
+    return not IS_WORD_CHARACTER.match(folded, end)

@@ -7,18 +7,18 @@ from chat.search.query import Query
 from chat.search.words import Origins, fold
 
 LENGTH = 200
-BEFORE = 60  # characters in front of the first hit
+BEFORE = 60  # characters in front of the first occurrence
 MOST_HIGHLIGHTS = 20
 
 
 class Snippet(NamedTuple):
-    """A piece of a text in one line, and where in it the hits are: from, to, in characters."""
+    """A piece of a text in one line, and what to highlight in it: from, to, in characters."""
 
     text: str
     highlights: list[list[int]]
 
 
-class Hit(NamedTuple):
+class Occurrence(NamedTuple):
     """Where a text has a part of the query, and which."""
 
     start: int
@@ -29,18 +29,21 @@ class Hit(NamedTuple):
 def snippet_of(text: str, query: Query, length: int = LENGTH) -> Snippet:
     """Return the piece of a text with most of the query's parts, and where they are in it."""
     folded, origins = fold(text), Origins(text)
-    hits = sorted(
-        Hit(start, end, number)
+    occurrences = sorted(
+        Occurrence(start, end, number)
         for number, part in enumerate(query.parts)
         for start, end in part.places_in(folded)
     )
-    shown = _best(hits, length)
-    hits = [Hit(*origins.of(hit.start, hit.end), hit.part) for hit in shown]
-    first, last = _piece(text, hits[0].start if hits else 0, length)
+    shown = _best(occurrences, length)
+    occurrences = [
+        Occurrence(*origins.of(occurrence.start, occurrence.end), occurrence.part)
+        for occurrence in shown
+    ]
+    first, last = _piece(text, occurrences[0].start if occurrences else 0, length)
     before, after = "…" if first else "", "…" if last < len(text) else ""
     shift = len(before) - first
     highlights: list[list[int]] = []
-    for start, end, _ in hits:
+    for start, end, _ in occurrences:
         if end > last:
             continue
         if highlights and start + shift <= highlights[-1][1]:
@@ -51,29 +54,29 @@ def snippet_of(text: str, query: Query, length: int = LENGTH) -> Snippet:
     return Snippet(before + line + after, highlights)
 
 
-def _best(hits: Sequence[Hit], length: int) -> Sequence[Hit]:
-    """Return hits that fit into a piece: those with most parts, and of those the first."""
-    best: Sequence[Hit] = hits[:0]
+def _best(occurrences: Sequence[Occurrence], length: int) -> Sequence[Occurrence]:
+    """Return occurrences that fit into a piece: those with most parts, and of those the first."""
+    best: Sequence[Occurrence] = occurrences[:0]
     most, end = 0, 0
-    for index, first in enumerate(hits):
-        while end < len(hits) and hits[end].end <= first.start + length - BEFORE:
+    for index, first in enumerate(occurrences):
+        while end < len(occurrences) and occurrences[end].end <= first.start + length - BEFORE:
             end += 1
-        parts = len({hit.part for hit in hits[index:end]})
+        parts = len({one.part for one in occurrences[index:end]})
         if parts > most:
-            best, most = hits[index : max(end, index + 1)], parts
+            best, most = occurrences[index : max(end, index + 1)], parts
     return best
 
 
-def _piece(text: str, hit: int, length: int) -> tuple[int, int]:
-    """Return the bounds of the piece around a hit, at a word's beginning and end if near."""
+def _piece(text: str, place: int, length: int) -> tuple[int, int]:
+    """Return the bounds of the piece around a place, at a word's beginning and end if near."""
     if len(text) <= length:
         return 0, len(text)
-    first = max(0, min(hit - BEFORE, len(text) - length))
+    first = max(0, min(place - BEFORE, len(text) - length))
     last = min(len(text), first + length)
     if first:
-        space = next((i for i in range(first, min(hit, first + 20)) if text[i].isspace()), None)
+        space = next((i for i in range(first, min(place, first + 20)) if text[i].isspace()), None)
         first = first if space is None else space + 1
     if last < len(text):
-        space = next((i for i in range(last, max(hit, last - 20), -1) if text[i].isspace()), None)
+        space = next((i for i in range(last, max(place, last - 20), -1) if text[i].isspace()), None)
         last = last if space is None else space
     return first, last

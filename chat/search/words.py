@@ -18,11 +18,11 @@ SINGLE = (
 )
 # Indian scripts write vowels as marks, which Python does not count as part of a word.
 INDIC = "\u0900-\u0963\u0966-\u0dff"
-WORD = rf"(?:[^\W_{SINGLE}]|[{INDIC}])"
-TOKEN = re.compile(rf"[{SINGLE}]|{WORD}+")
-ASCII_TOKEN = re.compile(r"[a-z0-9]+")
+WORD_CHARACTER = rf"(?:[^\W_{SINGLE}]|[{INDIC}])"
+WORD = re.compile(rf"[{SINGLE}]|{WORD_CHARACTER}+")
+ASCII_WORD = re.compile(r"[a-z0-9]+")
 IS_SINGLE = re.compile(rf"[{SINGLE}]")
-IS_WORD = re.compile(WORD)
+IS_WORD_CHARACTER = re.compile(WORD_CHARACTER)
 
 BEYOND_ASCII = re.compile(r"[^\x00-\x7f]+")
 LONG_RUN = 32
@@ -71,9 +71,9 @@ def _fold_run(run: str) -> str:
 _fold_short_run = lru_cache(10_000)(_fold_run)  # the same few words and marks come all the time
 
 
-def tokens(folded: str) -> list[str]:
+def split_words(folded: str) -> list[str]:
     """Return the words of a folded text, in their order."""
-    return (ASCII_TOKEN if folded.isascii() else TOKEN).findall(folded)
+    return (ASCII_WORD if folded.isascii() else WORD).findall(folded)
 
 
 class Origins:
