@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from chat.models import Message
+from chat.models import Message, Thread
 from chat.ollama.hosts import DOUBTED_SECONDS
 from testing.answers import refusal
 from testing.people import Caller, create_user
@@ -59,6 +59,13 @@ def test_ollama_killed_in_mid_answer_leaves_a_failed_reply(
         assert reply.content == "".join(TEN[:5])
 
 
+def seconds_written(thread: Thread) -> float:
+    """Return for how long a thread's reply has been written, as of its last heartbeat."""
+    reply = reply_of(thread)
+    assert reply.heartbeat_at
+    return (reply.heartbeat_at - reply.created_at).total_seconds()
+
+
 def test_while_ollama_hangs_sends_fail_at_once_and_then_recover(
     own_server: Server, ollama: ScriptedOllama
 ) -> None:
@@ -72,7 +79,8 @@ def test_while_ollama_hangs_sends_fail_at_once_and_then_recover(
         stuck, thread = ann.thread(), ann.thread()
         waiting = pool.submit(other_tab.say, stuck, "Hi")
         wait_until(lambda: Message.objects.filter(thread=stuck).exists())
-        time.sleep(DOUBTED_SECONDS + 0.1)  # a send before that would hang with the other
+        # A send before the server doubts Ollama would hang with the other.
+        wait_until(lambda: seconds_written(stuck) > DOUBTED_SECONDS + 0.1, 10)
 
         durations = []
         for _ in range(4):

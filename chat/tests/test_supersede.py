@@ -14,16 +14,19 @@ from chat.models import Message, Thread
 from chat.replies import actions, store
 from chat.replies.drafts import Draft
 from chat.replies.live import Registry
+from chat.replies.readers import ABANDONED_AFTER, find_abandoned
 from chat.replies.store import StartedReply
 from chat.tests.in_process import until
 from testing.answers import refusal
 from testing.people import Caller
 from testing.processes import Memcached, Server
-from testing.replies import reply_of, wait_for_status
+from testing.replies import reply_of, wait_for_checkpoints, wait_for_status
 from testing.scripted_ollama import Script, ScriptedOllama
 from testing.streams import following, path_of, sending
+from testing.waiting import wait_until
 
-TWO_SECONDS = 2.0  # in which a client's Stop, which only leaves, counts as one
+IN_PROGRESS = (409, "reply_in_progress")
+THREE_SECONDS = 4  # checkpoints, in which a reply that nobody reads would have made way
 
 
 @pytest.fixture(scope="module")
@@ -62,16 +65,29 @@ def prompted(ollama: ScriptedOllama) -> list[str]:
     return [message["content"] for message in ollama.chats[-1].messages[1:]]
 
 
-def test_two_seconds_after_its_reader_left_a_reply_makes_way(
+def say_until_accepted(caller: Caller, thread: Thread, message: str) -> httpx.Response:
+    """Send a message once the running reply makes way for it; return the answer."""
+    answers: list[httpx.Response] = []
+
+    def is_accepted() -> bool:
+        answers.append(caller.say(thread, message))
+        return answers[-1].status_code == 200 or refusal(answers[-1]) != IN_PROGRESS
+
+    wait_until(is_accepted, 10)
+    return answers[-1]
+
+
+def test_a_reply_makes_way_two_seconds_after_its_reader_left(
     ann: Caller, next_sender: Caller, ollama: ScriptedOllama
 ) -> None:
     thread = ann.thread()
     with sending(ann, thread, "Count") as reading:
         reading.until("two")
-    time.sleep(TWO_SECONDS)
+    left_at = time.monotonic()
 
-    answer = next_sender.say(thread, "And now?")
+    answer = say_until_accepted(next_sender, thread, "And now?")
 
+    assert time.monotonic() - left_at > ABANDONED_AFTER.total_seconds()
     assert answer.text == "You said: And now?"
     assert prompted(ollama) == ["Count", "one two ", "And now?"]
     statuses = list(thread.messages.order_by("pk").values_list("content", "status"))
@@ -79,34 +95,35 @@ def test_two_seconds_after_its_reader_left_a_reply_makes_way(
     ollama.wait_for_open(0)
 
 
-def test_before_that_it_does_not(ann: Caller, next_sender: Caller, ollama: ScriptedOllama) -> None:
-    thread = ann.thread()
-    with sending(ann, thread) as reading:
-        reading.until("two")
-    time.sleep(1)
-
-    assert refusal(next_sender.say(thread)) == (409, "reply_in_progress")
-    assert ollama.open == 1
-    ollama.release()
-    wait_for_status(thread, "complete")
-
-
-def test_a_reply_that_somebody_reads_does_not(
+def test_a_reply_does_not_make_way_as_soon_as_its_reader_has_left(
     ann: Caller, next_sender: Caller, ollama: ScriptedOllama
 ) -> None:
     thread = ann.thread()
     with sending(ann, thread) as reading:
         reading.until("two")
-        time.sleep(TWO_SECONDS + 1)
 
-        assert refusal(next_sender.say(thread)) == (409, "reply_in_progress")
+    assert refusal(next_sender.say(thread)) == IN_PROGRESS
+    assert ollama.open == 1
+    ollama.release()
+    wait_for_status(thread, "complete")
+
+
+def test_a_reply_that_somebody_reads_does_not_make_way(
+    ann: Caller, next_sender: Caller, ollama: ScriptedOllama
+) -> None:
+    thread = ann.thread()
+    with sending(ann, thread) as reading:
+        reading.until("two")
+        wait_for_checkpoints(thread, THREE_SECONDS)
+
+        assert refusal(next_sender.say(thread)) == IN_PROGRESS
         ollama.release()
         reading.to_the_end()
 
 
 @pytest.mark.parametrize("path", ["/chat/response/{}/", "/chat/streaming-response/{}/"])
 @pytest.mark.parametrize("written", [0, 2], ids=["without a word yet", "with some words"])
-def test_a_send_that_is_aborted_has_left(
+def test_whoever_aborts_a_send_has_left(
     ann: Caller, next_sender: Caller, ollama: ScriptedOllama, path: str, written: int
 ) -> None:
     ollama.scripts.clear()
@@ -115,20 +132,19 @@ def test_a_send_that_is_aborted_has_left(
     with Caller(str(ann.base_url), ann.user) as tab, pytest.raises(httpx.ReadTimeout):
         url, body = path.format(thread.pk), {"message": "Count"}
         tab.post(url, json=body, timeout=httpx.Timeout(5, read=0.5)).read()
-    time.sleep(TWO_SECONDS)
 
-    assert next_sender.say(thread, "And now?").text == "You said: And now?"
+    assert say_until_accepted(next_sender, thread, "And now?").text == "You said: And now?"
     assert prompted(ollama) == ["Count", *["one two "] * (written > 0), "And now?"]
 
 
 @pytest.mark.parametrize("call", ["regenerate", "edit"])
-def test_editing_and_regenerating_take_its_place_too(
+def test_an_edit_and_a_regeneration_take_the_place_of_a_reply_that_nobody_reads(
     ann: Caller, there: Caller, ollama: ScriptedOllama, call: str
 ) -> None:
     thread = ann.thread()
     with sending(ann, thread, "Count") as reading:
         reading.until("two")
-    time.sleep(TWO_SECONDS)
+    wait_until(lambda: find_abandoned(thread.pk), 10)
 
     if call == "regenerate":
         answer = there.post(f"/chat/threads/{thread.pk}/regenerate/")
@@ -155,23 +171,25 @@ class TestReadersElsewhere:
         yield thread
         following_there.__exit__(None, None, None)
 
-    def test_they_count(self, thread: Thread, next_sender: Caller, ollama: ScriptedOllama) -> None:
-        time.sleep(TWO_SECONDS + 1)
+    def test_readers_in_another_process_keep_a_reply_from_making_way(
+        self, thread: Thread, next_sender: Caller, ollama: ScriptedOllama
+    ) -> None:
+        wait_for_checkpoints(thread, THREE_SECONDS)
 
-        assert refusal(next_sender.say(thread)) == (409, "reply_in_progress")
+        assert refusal(next_sender.say(thread)) == IN_PROGRESS
         assert ollama.open == 1
 
-    def test_where_one_of_two_leaves_the_other_counts(
+    def test_where_one_of_two_readers_leaves_the_other_counts(
         self, thread: Thread, there: Caller, next_sender: Caller
     ) -> None:
         with Caller(str(there.base_url), there.user) as tab, following(tab, thread) as leaving:
             leaving.until("two")
-        time.sleep(TWO_SECONDS + 1)
+        wait_for_checkpoints(thread, THREE_SECONDS)
 
-        assert refusal(next_sender.say(thread)) == (409, "reply_in_progress")
+        assert refusal(next_sender.say(thread)) == IN_PROGRESS
 
 
-def test_two_seconds_after_a_reader_elsewhere_has_left_it_makes_way(
+def test_a_reply_makes_way_two_seconds_after_a_reader_elsewhere_left(
     ann: Caller, there: Caller, next_sender: Caller
 ) -> None:
     thread = ann.thread()
@@ -180,11 +198,10 @@ def test_two_seconds_after_a_reader_elsewhere_has_left_it_makes_way(
         following_there = following(there, thread)
         staying = following_there.__enter__()
         staying.until("two")
-    time.sleep(1)
+    wait_for_checkpoints(thread, 2)
     following_there.__exit__(None, None, None)
-    time.sleep(TWO_SECONDS)
 
-    assert next_sender.say(thread, "And now?").text == "You said: And now?"
+    assert say_until_accepted(next_sender, thread, "And now?").text == "You said: And now?"
 
 
 def test_a_reply_in_the_background_is_for_nobody_to_read(
@@ -194,14 +211,14 @@ def test_a_reply_in_the_background_is_for_nobody_to_read(
     with sending(ann, thread) as reading:
         reading.until("two")
         Message.objects.filter(pk=reply_of(thread).pk).update(in_background=True)
-    time.sleep(TWO_SECONDS)
+    wait_for_checkpoints(thread, THREE_SECONDS)
 
-    assert refusal(next_sender.say(thread)) == (409, "reply_in_progress")
+    assert refusal(next_sender.say(thread)) == IN_PROGRESS
     ollama.release()
     wait_for_status(thread, "complete")
 
 
-async def test_who_leaves_while_the_reply_is_being_started_has_left(
+async def test_whoever_leaves_while_a_reply_is_being_started_has_left(
     draft: Draft, registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started, is_starting, may_start = store.start, threading.Event(), threading.Event()

@@ -3,9 +3,12 @@
 import signal
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
 
+from chat.models import Message
+from chat.replies.lifecycle import silence_of
 from chat.replies.owner import NOBODY
 from chat.tests.taking_over import (
     HALF,
@@ -114,7 +117,8 @@ class TestTwoProcesses:
         thread = there.thread()
         with in_mid_answer(there, thread, ollama) as reading:
             servers[0].pause()
-            time.sleep(4)
+            reply = Message.objects.with_silence().filter(pk=reply_of(thread).pk)
+            wait_until(lambda: silence_of(reply.get()) > timedelta(seconds=4), 10)
             servers[0].resume()
             ollama.release()
             assert text_of(events_of(reading.to_the_end())) == WHOLE
