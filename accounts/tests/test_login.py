@@ -47,7 +47,7 @@ def test_a_user_logs_in_by_name_or_address_in_any_case(nobody: Caller, name: str
         (None, "127.0.0.1:8000", False),
     ],
 )
-def test_it_names_the_trap_of_two_names_for_one_machine(
+def test_a_login_names_the_trap_of_two_names_for_one_machine(
     page: str | None, server: str, is_trap: bool
 ) -> None:
     headers = {"Host": server, **({"Origin": page} if page else {})}

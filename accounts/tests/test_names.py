@@ -47,12 +47,12 @@ def test_an_international_domain_may_be_had_in_ascii(nobody: Caller) -> None:
 
 
 @pytest.mark.parametrize("email", LOOK_ALIKES)
-def test_it_is_refused_when_it_is_changed_too(ann: Caller, email: str) -> None:
+def test_a_look_alike_address_is_refused_when_it_is_changed_to(ann: Caller, email: str) -> None:
     answer = ann.post("/auth/email/change/", json={"email": email})
 
     assert error_of(answer, 400, "invalid")["fields"].keys() == {"email"}
 
 
-def test_the_admin_refuses_them_too(root: Browser) -> None:
+def test_the_admin_refuses_look_alike_addresses_too(root: Browser) -> None:
     assert "errorlist" in add(root, "..", PASSWORD).text
     assert not User.objects.filter(username="..").exists()

@@ -152,7 +152,9 @@ class TestIdsOfOthers:
         error_of(switch(ann, thread, foreign), 404, "not_found")
         assert Thread.objects.get(pk=thread.pk).current_message_id is None
 
-    def test_none_is_deleted(self, ann: Caller, thread: Thread, foreign: int) -> None:
+    def test_no_message_of_another_thread_is_deleted(
+        self, ann: Caller, thread: Thread, foreign: int
+    ) -> None:
         number = Message.objects.count()
 
         answer = ann.delete(f"/chat/threads/{thread.pk}/messages/{foreign}/")
@@ -160,7 +162,9 @@ class TestIdsOfOthers:
         error_of(answer, 404, "not_found")
         assert Message.objects.count() == number
 
-    def test_none_is_copied(self, ann: Caller, thread: Thread, foreign: int) -> None:
+    def test_no_message_of_another_thread_is_copied(
+        self, ann: Caller, thread: Thread, foreign: int
+    ) -> None:
         number = Thread.objects.count()
 
         answer = ann.post(f"/chat/threads/{thread.pk}/fork/", json={"message_id": foreign})

@@ -46,7 +46,7 @@ def test_a_stopped_reply_goes_on_in_the_same_message(ann: Caller, stopped: Threa
 
 
 @pytest.mark.parametrize("form", [SSE, NDJSON])
-def test_what_is_new_comes_in_the_form_that_is_wanted(
+def test_the_rest_of_a_reply_comes_in_the_form_that_is_wanted(
     ann: Caller, stopped: Thread, form: dict[str, str]
 ) -> None:
     answer = ann.post(url(stopped), headers=form)
@@ -63,7 +63,7 @@ def test_offsets_count_from_the_beginning_of_the_reply(ann: Caller, stopped: Thr
     assert events[-2].id == str(len(WHOLE))
 
 
-def test_usage_adds_up(ann: Caller, stopped: Thread) -> None:
+def test_the_usage_of_a_reply_and_of_its_rest_adds_up(ann: Caller, stopped: Thread) -> None:
     ann.post(url(stopped))
 
     usage = reply_of(stopped).usage
@@ -111,7 +111,7 @@ def test_a_failed_reply_goes_on(ann: Caller, ollama: ScriptedOllama) -> None:
     assert (reply_of(thread).status, reply_of(thread).error_code) == ("complete", "")
 
 
-def test_a_complete_reply_does_not(ann: Caller) -> None:
+def test_a_complete_reply_does_not_go_on(ann: Caller) -> None:
     thread = ann.thread()
     ann.say(thread)
 
@@ -120,7 +120,7 @@ def test_a_complete_reply_does_not(ann: Caller) -> None:
     assert reply_of(thread).content == "You said: Hello"
 
 
-def test_a_reply_that_something_follows_does_not(
+def test_a_reply_that_something_follows_does_not_go_on(
     ann: Caller, stopped: Thread, ollama: ScriptedOllama
 ) -> None:
     first = reply_of(stopped)
@@ -129,7 +129,7 @@ def test_a_reply_that_something_follows_does_not(
     error_of(ann.post(url(stopped), json={"message_id": first.pk}), 409, "cannot_continue")
 
 
-def test_a_model_that_cannot_says_so(
+def test_a_model_that_cannot_continue_a_reply_is_an_error(
     ann: Caller, start_server: StartServer, stopped: Thread, ollama: ScriptedOllama
 ) -> None:
     ollama.renders = False  # as of before the end of 2025, with a template that closes messages
@@ -139,7 +139,7 @@ def test_a_model_that_cannot_says_so(
     assert (reply_of(stopped).status, reply_of(stopped).content) == ("stopped", HALF)
 
 
-def test_where_the_model_fails_before_a_new_word_the_reply_is_as_it_was(
+def test_a_reply_is_as_it_was_where_the_model_fails_before_a_new_word(
     ann: Caller, stopped: Thread, ollama: ScriptedOllama
 ) -> None:
     ann.get("/chat/models/")
@@ -151,7 +151,7 @@ def test_where_the_model_fails_before_a_new_word_the_reply_is_as_it_was(
     assert (reply_of(stopped).status, reply_of(stopped).content) == ("stopped", HALF)
 
 
-def test_while_a_reply_runs_none_goes_on(
+def test_no_reply_goes_on_while_another_runs(
     ann: Caller, stopped: Thread, ollama: ScriptedOllama
 ) -> None:
     first = reply_of(stopped)

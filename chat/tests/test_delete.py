@@ -27,7 +27,7 @@ def test_a_thread_is_deleted_with_its_messages(ann: Caller) -> None:
     assert {message.thread for message in Message.objects.visible()} == {kept}
 
 
-def test_what_was_used_stays_counted(ann: Caller) -> None:
+def test_the_usage_of_deleted_threads_stays_counted(ann: Caller) -> None:
     thread = ann.thread()
     ann.say(thread)
 

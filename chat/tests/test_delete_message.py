@@ -89,7 +89,7 @@ def test_a_thread_whose_messages_are_all_deleted_begins_anew(ann: Caller) -> Non
     assert ann.say(thread, "Again").text == "You said: Again"
 
 
-def test_what_was_used_stays_counted_and_its_keys_go(ann: Caller) -> None:
+def test_the_usage_of_a_deleted_message_stays_and_its_keys_go(ann: Caller) -> None:
     thread = ann.thread()
     key = {"Idempotency-Key": "k"}
     ann.say(thread, "Hello", headers=key)
@@ -174,7 +174,7 @@ def test_half_of_a_large_deletion_leaves_a_tree(
     assert left_of(tree) == "8"
 
 
-def test_two_deletions_at_the_same_moment_delete_it_once(ann: Caller) -> None:
+def test_two_deletions_at_the_same_moment_delete_a_message_once(ann: Caller) -> None:
     for _ in range(5):
         tree = grow(ann.thread(), TREE)
 

@@ -23,7 +23,9 @@ def long_thread(caller: Caller, length: int) -> Thread:
     return thread
 
 
-def test_no_call_finds_it_while_its_rows_are_there(ann: Caller, rows_stay: None) -> None:
+def test_no_call_finds_a_deleted_thread_while_its_rows_are_there(
+    ann: Caller, rows_stay: None
+) -> None:
     thread = ann.thread()
     ann.say(thread)
 
@@ -47,7 +49,7 @@ def test_no_call_finds_it_while_its_rows_are_there(ann: Caller, rows_stay: None)
     assert Message.objects.count() == 2
 
 
-def test_no_page_of_the_admin_shows_it_while_its_rows_are_there(
+def test_no_page_of_the_admin_shows_a_deleted_thread_while_its_rows_are_there(
     root: Browser, ann: Caller, rows_stay: None
 ) -> None:
     thread = ann.thread(title="the deleted one")
@@ -63,7 +65,7 @@ def test_no_page_of_the_admin_shows_it_while_its_rows_are_there(
         assert root.get(f"/admin/chat/{page}/change/").status_code == 302  # "doesn't exist"
 
 
-def test_the_key_of_a_send_to_it_serves_again(ann: Caller, rows_stay: None) -> None:
+def test_the_key_of_a_send_to_a_deleted_thread_serves_again(ann: Caller, rows_stay: None) -> None:
     key = {"Idempotency-Key": "once"}
     deleted, other = ann.thread(), ann.thread()
     ann.say(deleted, headers=key)
@@ -87,7 +89,7 @@ def test_a_reply_whose_thread_is_deleted_is_not_returned(
     error_of(answer.result(), 404, "not_found")
 
 
-def test_a_reader_of_its_reply_is_told_that_it_was_stopped(
+def test_a_reader_of_a_deleted_thread_is_told_that_its_reply_was_stopped(
     ann: Caller, ollama: ScriptedOllama, rows_stay: None
 ) -> None:
     thread = ann.thread()
@@ -102,7 +104,9 @@ def test_a_reader_of_its_reply_is_told_that_it_was_stopped(
     assert (end.type, end.data["status"]) == ("end", "stopped")
 
 
-def test_its_rows_are_deleted_a_few_at_a_time(ann: Caller, rows_stay: None) -> None:
+def test_the_rows_of_a_deleted_thread_are_deleted_a_few_at_a_time(
+    ann: Caller, rows_stay: None
+) -> None:
     kept, deleted = long_thread(ann, 3), long_thread(ann, 2_500)
     threads.delete(Thread.objects.filter(pk=deleted.pk))
 
@@ -115,7 +119,7 @@ def test_its_rows_are_deleted_a_few_at_a_time(ann: Caller, rows_stay: None) -> N
     assert Message.objects.count() == 3
 
 
-def test_many_short_threads_go_together(ann: Caller, rows_stay: None) -> None:
+def test_many_short_threads_are_deleted_together(ann: Caller, rows_stay: None) -> None:
     for _ in range(30):
         long_thread(ann, 2)
     threads.delete(Thread.objects.all())
@@ -123,7 +127,7 @@ def test_many_short_threads_go_together(ann: Caller, rows_stay: None) -> None:
     assert [cleanup.delete_hidden_threads(100) for _ in range(3)] == [60, 30, 0]
 
 
-def test_the_server_deletes_its_rows(ann: Caller) -> None:
+def test_the_server_deletes_the_rows_of_a_deleted_thread(ann: Caller) -> None:
     thread = long_thread(ann, 500)
 
     ann.delete(f"/chat/threads/{thread.pk}/delete/")

@@ -93,7 +93,7 @@ def test_a_model_that_fails_at_once_leaves_the_branch_that_was_current(
     assert list(thread.messages.order_by("pk")) == messages
 
 
-def test_where_that_branch_was_deleted_meanwhile_the_newest_left_is_current(
+def test_the_newest_branch_left_is_current_where_the_one_before_was_deleted_meanwhile(
     ann: Caller, thread: Thread, messages: list[Message], ollama: ScriptedOllama
 ) -> None:
     edit(ann, thread, "Un", None)

@@ -24,7 +24,7 @@ def messages_of(caller: Caller, thread: int) -> list[dict[str, Any]]:
     return messages
 
 
-def test_the_copy_has_the_messages_up_to_this_one_and_the_threads_settings(ann: Caller) -> None:
+def test_a_fork_has_the_messages_up_to_one_and_the_settings_of_its_thread(ann: Caller) -> None:
     thread = ann.thread(
         title="Llamas",
         title_is_given=True,
@@ -54,7 +54,9 @@ def test_the_copy_has_the_messages_up_to_this_one_and_the_threads_settings(ann: 
     assert ann.get("/chat/threads/").json()["threads"][0]["id"] == made["id"]
 
 
-def test_neither_knows_of_what_happens_in_the_other(ann: Caller, ollama: ScriptedOllama) -> None:
+def test_a_thread_and_its_fork_know_nothing_of_each_other(
+    ann: Caller, ollama: ScriptedOllama
+) -> None:
     thread = ann.thread()
     ann.say(thread, "One")
     copy = fork(ann, thread, thread.messages.latest("pk").pk).json()["thread_id"]
@@ -67,7 +69,7 @@ def test_neither_knows_of_what_happens_in_the_other(ann: Caller, ollama: Scripte
     assert [message["content"] for message in messages_of(ann, copy)] == [*said, "You said: Two"]
 
 
-def test_what_was_used_is_not_counted_again(ann: Caller) -> None:
+def test_the_usage_of_copied_replies_is_not_counted_again(ann: Caller) -> None:
     thread = ann.thread()
     ann.say(thread, "One")
     used = Usage.objects.values().get()

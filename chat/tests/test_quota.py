@@ -22,7 +22,9 @@ def allow(caller: Caller, tokens: int | None) -> None:
     caller.user.save()
 
 
-def test_over_the_allowance_nothing_is_sent_or_stored(ann: Caller, ollama: ScriptedOllama) -> None:
+def test_a_send_over_the_allowance_is_neither_sent_nor_stored(
+    ann: Caller, ollama: ScriptedOllama
+) -> None:
     ollama.script = Script(["Yes"], prompt_tokens=60, completion_tokens=40)
     allow(ann, 100)
     thread = ann.thread()
@@ -67,7 +69,7 @@ def test_replies_written_at_once_do_not_exceed_the_allowance(
     assert len(ollama.chats) == 1
 
 
-def test_a_new_day_begins_anew(ann: Caller) -> None:
+def test_a_new_day_has_a_new_allowance(ann: Caller) -> None:
     assert ann.user
     allow(ann, 100)
     yesterday = timezone.now().date() - timedelta(days=1)
@@ -76,7 +78,7 @@ def test_a_new_day_begins_anew(ann: Caller) -> None:
     assert ann.say(ann.thread()).status_code == 200
 
 
-def test_the_tokens_of_all_models_count(ann: Caller) -> None:
+def test_the_tokens_of_all_models_count_towards_the_allowance(ann: Caller) -> None:
     assert ann.user
     allow(ann, 100)
     for model in ("tiny", "llama3.2"):
@@ -87,7 +89,9 @@ def test_the_tokens_of_all_models_count(ann: Caller) -> None:
     error_of(ann.say(ann.thread()), 429, "quota_exceeded")
 
 
-def test_somebody_elses_use_does_not(ann: Caller, bob: Caller) -> None:
+def test_the_use_of_somebody_else_does_not_count_towards_the_allowance(
+    ann: Caller, bob: Caller
+) -> None:
     assert bob.user
     allow(ann, 100)
     Usage.objects.create(
@@ -97,7 +101,9 @@ def test_somebody_elses_use_does_not(ann: Caller, bob: Caller) -> None:
     assert ann.say(ann.thread()).status_code == 200
 
 
-def test_a_repeated_send_is_answered_all_the_same(ann: Caller, ollama: ScriptedOllama) -> None:
+def test_a_repeated_send_is_answered_over_the_allowance_too(
+    ann: Caller, ollama: ScriptedOllama
+) -> None:
     ollama.script = Script(["Yes"], prompt_tokens=100, completion_tokens=1)
     allow(ann, 100)
     thread = ann.thread()
@@ -109,7 +115,7 @@ def test_a_repeated_send_is_answered_all_the_same(ann: Caller, ollama: ScriptedO
     assert (again.status_code, again.text) == (200, "Yes")
 
 
-def test_reading_is_free(ann: Caller, ollama: ScriptedOllama) -> None:
+def test_reading_takes_nothing_of_the_allowance(ann: Caller, ollama: ScriptedOllama) -> None:
     allow(ann, 1)
     thread = ann.thread()
     ann.say(thread)
@@ -152,5 +158,5 @@ def test_a_users_own_allowance_goes_before_the_servers(
         (datetime(2026, 1, 1, 12, 0, 0, 1, tzinfo=UTC), 43200),
     ],
 )
-def test_the_wait_ends_with_the_day(now: datetime, seconds: int) -> None:
+def test_the_wait_for_a_new_allowance_ends_with_the_day(now: datetime, seconds: int) -> None:
     assert seconds_until_midnight(now) == seconds

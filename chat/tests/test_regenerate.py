@@ -75,7 +75,7 @@ def test_an_earlier_reply_is_regenerated_by_its_id(
     assert [message["content"] for message in ollama.chats[-1].messages[1:]] == ["One"]
 
 
-def test_without_an_id_it_is_the_last_reply_of_the_current_branch(
+def test_the_last_reply_of_the_current_branch_is_regenerated_without_an_id(
     ann: Caller, thread: Thread, messages: list[Message], ollama: ScriptedOllama
 ) -> None:
     body = {"message": "Un", "parent_id": None}
@@ -100,7 +100,7 @@ def test_the_next_message_follows_the_new_reply(
     assert seen == ["One", "You said: One", "Two", "Well", "Three"]
 
 
-def test_another_model_and_options_are_for_this_once(
+def test_another_model_and_options_are_for_this_reply_only(
     ann: Caller, thread: Thread, ollama: ScriptedOllama
 ) -> None:
     regenerate(ann, thread, model="tiny", options={"temperature": 1.5, "seed": 7})
@@ -116,7 +116,7 @@ def test_another_model_and_options_are_for_this_once(
     assert Thread.objects.get().options == {}
 
 
-def test_options_go_on_top_of_the_threads(ann: Caller, ollama: ScriptedOllama) -> None:
+def test_options_are_added_to_those_of_the_thread(ann: Caller, ollama: ScriptedOllama) -> None:
     thread = ann.thread(options={"seed": 1, "top_k": 5})
     ann.say(thread, "One")
 
@@ -137,7 +137,7 @@ def test_a_reply_in_a_format_is_regenerated_in_it(ann: Caller, ollama: ScriptedO
 
 
 @pytest.mark.parametrize("form", [SSE, NDJSON], ids=["SSE", "NDJSON"])
-def test_it_comes_in_the_forms_of_a_send(
+def test_a_regenerated_reply_comes_in_the_forms_of_a_send(
     ann: Caller, thread: Thread, messages: list[Message], form: dict[str, str]
 ) -> None:
     answer = regenerate(ann, thread, form)
@@ -191,7 +191,7 @@ def test_a_question_without_a_reply_stays_where_the_model_fails(
     assert contents(messages_of(ann, thread)) == ["One", "You said: One", "Two"]
 
 
-def test_with_a_key_it_happens_once(
+def test_a_key_regenerates_a_reply_once(
     ann: Caller, thread: Thread, messages: list[Message], ollama: ScriptedOllama
 ) -> None:
     key = {"Idempotency-Key": "k"}
@@ -214,7 +214,9 @@ class TestRefusals:
 
         error_of(regenerate(ann, thread), 409, "nothing_to_regenerate")
 
-    def test_one_reply_at_a_time(self, ann: Caller, thread: Thread, ollama: ScriptedOllama) -> None:
+    def test_a_thread_has_one_running_reply_at_a_time(
+        self, ann: Caller, thread: Thread, ollama: ScriptedOllama
+    ) -> None:
         ollama.script = Script(["one ", "two "], hold_after=1)
         with sending(ann, thread) as reading:
             reading.until("one")
@@ -222,27 +224,33 @@ class TestRefusals:
             ollama.release()
             reading.to_the_end()
 
-    def test_a_model_that_ollama_does_not_have(self, ann: Caller, thread: Thread) -> None:
+    def test_a_model_that_ollama_does_not_have_is_refused(
+        self, ann: Caller, thread: Thread
+    ) -> None:
         body = error_of(regenerate(ann, thread, model="nope"), 400, "invalid")
 
         assert "llama3.2:latest" in body["fields"]["model"][0]
         assert thread.messages.count() == 4
 
     @pytest.mark.parametrize("options", [{"temperature": 3}, {"mirostat": 1}])
-    def test_options_that_a_thread_may_not_have_either(
+    def test_options_that_a_thread_may_not_have_are_refused_too(
         self, ann: Caller, thread: Thread, options: dict[str, int]
     ) -> None:
         error_of(regenerate(ann, thread, options=options), 400, "invalid")
 
     @pytest.mark.parametrize("whose", ["another thread", "another user", "nobody"])
-    def test_ids_of_others(self, ann: Caller, bob: Caller, thread: Thread, whose: str) -> None:
+    def test_ids_of_other_threads_are_not_found(
+        self, ann: Caller, bob: Caller, thread: Thread, whose: str
+    ) -> None:
         owner = {"another thread": ann, "another user": bob}.get(whose)
         foreign = grow(owner.thread(), [None, 0])[1].pk if owner else 2**62
 
         error_of(regenerate(ann, thread, message_id=foreign), 404, "not_found")
         assert thread.messages.count() == 4
 
-    def test_a_quota_that_is_used_up(self, start_server: StartServer) -> None:
+    def test_an_allowance_that_is_used_up_regenerates_nothing(
+        self, start_server: StartServer
+    ) -> None:
         server = start_server(CHAT_DAILY_TOKENS="5")
         with Caller(server.url, create_user("ann")) as ann:
             thread = ann.thread()

@@ -34,7 +34,7 @@ def nothing_is_left() -> bool:
 
 
 @both
-def test_the_thread_is_made_with_its_first_message(ann: Caller, url: str) -> None:
+def test_a_thread_is_made_with_its_first_message(ann: Caller, url: str) -> None:
     answer = send(ann, url)
 
     assert text_of(answer) == "You said: Hello"
@@ -46,7 +46,7 @@ def test_the_thread_is_made_with_its_first_message(ann: Caller, url: str) -> Non
     assert ann.say(Thread.objects.get(), "And?").text == "You said: And?"
 
 
-def test_its_id_is_in_the_first_event_too(ann: Caller) -> None:
+def test_the_id_of_a_new_thread_is_in_the_first_event_too(ann: Caller) -> None:
     answer = send(ann, STREAM, SSE)
 
     start = events_of(answer.text)[0].data
@@ -54,7 +54,7 @@ def test_its_id_is_in_the_first_event_too(ann: Caller) -> None:
 
 
 @both
-def test_it_has_the_settings_that_came_with_the_message(
+def test_a_new_thread_has_the_settings_that_came_with_its_message(
     ann: Caller, ollama: ScriptedOllama, url: str
 ) -> None:
     settings: dict[str, Any] = {
@@ -74,7 +74,7 @@ def test_it_has_the_settings_that_came_with_the_message(
 
 
 @both
-def test_a_model_that_fails_at_once_leaves_nothing(
+def test_a_model_that_fails_at_once_leaves_no_thread(
     ann: Caller, ollama: ScriptedOllama, url: str
 ) -> None:
     ollama.script = Script(status=500)
@@ -86,7 +86,9 @@ def test_a_model_that_fails_at_once_leaves_nothing(
     assert text_of(send(ann, url, KEY)) == "Now"
 
 
-def test_a_stream_of_events_says_so_and_leaves_nothing(ann: Caller, ollama: ScriptedOllama) -> None:
+def test_a_stream_of_events_says_that_the_model_failed_and_leaves_no_thread(
+    ann: Caller, ollama: ScriptedOllama
+) -> None:
     ollama.script = Script(status=500)
 
     answer = send(ann, STREAM, SSE)
@@ -116,7 +118,7 @@ def test_a_model_that_fails_later_leaves_the_thread(ann: Caller, ollama: Scripte
     ],
     ids=lambda fields: next(iter(fields)),
 )
-def test_what_a_thread_or_a_send_refuses_leaves_nothing(
+def test_a_body_that_a_thread_or_a_send_refuses_leaves_no_thread(
     ann: Caller, ollama: ScriptedOllama, url: str, fields: dict[str, Any]
 ) -> None:
     error_of(send(ann, url, **fields), 400, "invalid")
@@ -126,7 +128,7 @@ def test_what_a_thread_or_a_send_refuses_leaves_nothing(
 
 
 @both
-def test_with_a_key_it_is_made_once(ann: Caller, ollama: ScriptedOllama, url: str) -> None:
+def test_a_key_makes_one_thread(ann: Caller, ollama: ScriptedOllama, url: str) -> None:
     answers = [send(ann, url, KEY, title="Mine") for _ in range(3)]
 
     assert {text_of(answer) for answer in answers} == {"You said: Hello"}
@@ -136,9 +138,7 @@ def test_with_a_key_it_is_made_once(ann: Caller, ollama: ScriptedOllama, url: st
         assert refusal(send(ann, url, KEY, **other)) == (409, "idempotency_key_reused")
 
 
-def test_with_a_key_it_is_made_once_at_the_same_moment_too(
-    ann: Caller, ollama: ScriptedOllama
-) -> None:
+def test_a_key_makes_one_thread_at_the_same_moment_too(ann: Caller, ollama: ScriptedOllama) -> None:
     def from_another_tab() -> httpx.Response:
         with Caller(str(ann.base_url), ann.user) as tab:
             return send(tab, WHOLE, KEY)
@@ -150,14 +150,14 @@ def test_with_a_key_it_is_made_once_at_the_same_moment_too(
     assert len(ollama.chats) == 1
 
 
-def test_without_a_key_each_send_makes_one(ann: Caller) -> None:
+def test_each_send_without_a_key_makes_a_thread(ann: Caller) -> None:
     ids = {send(ann, WHOLE).headers["Thread-Id"] for _ in range(3)}
 
     assert ids == {str(pk) for pk in Thread.objects.values_list("pk", flat=True)}
     assert len(ids) == 3
 
 
-def test_a_page_of_another_origin_may_read_the_id(ann: Caller) -> None:
+def test_a_page_of_another_origin_may_read_the_id_of_a_new_thread(ann: Caller) -> None:
     answer = send(ann, WHOLE, {"Origin": "https://app.example.com"})
 
     assert "Thread-Id" in answer.headers["Access-Control-Expose-Headers"]

@@ -34,7 +34,7 @@ def test_the_end_can_be_changed_and_taken_back(ann: Caller) -> None:
     assert ann.patch(url, json={"expires_at": None}).json()["expires_at"] is None
 
 
-def test_it_is_gone_at_its_time(ann: Caller, rows_stay: None) -> None:
+def test_a_temporary_thread_is_gone_at_its_time(ann: Caller, rows_stay: None) -> None:
     thread = ann.thread()
     ann.say(thread)
     url = f"/chat/threads/{thread.pk}/"

@@ -249,29 +249,29 @@ class TestPreviews:
         (thread,) = caller.get(URL).json()["threads"]
         return str(thread["preview"])
 
-    def test_it_is_empty_without_messages(self, ann: Caller) -> None:
+    def test_the_preview_is_empty_without_messages(self, ann: Caller) -> None:
         ann.thread(title="Mine")
 
         assert self.preview(ann) == ""
 
-    def test_it_is_the_last_reply(self, ann: Caller) -> None:
+    def test_the_preview_is_the_last_reply(self, ann: Caller) -> None:
         ann.say(ann.thread(), "Hello")
 
         assert self.preview(ann) == "You said: Hello"
 
-    def test_it_has_a_hundred_and_twenty_characters(self, ann: Caller) -> None:
+    def test_the_preview_has_a_hundred_and_twenty_characters(self, ann: Caller) -> None:
         text = "\U0001f999 \n'%s' " * 50
         grow(ann.thread(), [None], text)
 
         assert self.preview(ann) == f"0{text}"[:120]
 
-    def test_it_is_of_the_current_branch(self, ann: Caller) -> None:
+    def test_the_preview_is_of_the_current_branch(self, ann: Caller) -> None:
         tree = grow(ann.thread(), [None, 0, 1, 0])
         Thread.objects.update(current_message=tree[2].pk)
 
         assert self.preview(ann) == "2"
 
-    def test_it_is_the_question_until_the_reply_has_a_word(
+    def test_the_preview_is_the_question_until_the_reply_has_a_word(
         self, ann: Caller, ollama: ScriptedOllama
     ) -> None:
         ollama.script = Script(["one ", "two "], hold_after=0)

@@ -80,7 +80,7 @@ def test_a_page_of_another_origin_changes_nothing(ann: Caller, call: Call) -> No
 
 
 @every_call
-def test_the_front_ends_origin_may_make_it(ann: Caller, call: Call) -> None:
+def test_the_front_ends_origin_may_make_each_call(ann: Caller, call: Call) -> None:
     answer = make(call, ann, ann, headers={"Origin": "https://app.example.com"})
 
     assert answer.status_code == call.status
@@ -88,7 +88,9 @@ def test_the_front_ends_origin_may_make_it(ann: Caller, call: Call) -> None:
 
 
 @every_call
-def test_it_is_counted_by_its_limit(counting_server: Server, ann: Caller, call: Call) -> None:
+def test_each_call_is_counted_by_its_limit(
+    counting_server: Server, ann: Caller, call: Call
+) -> None:
     with Caller(counting_server.url, ann.user) as caller:
         answer = make(call, caller, ann)
 

@@ -32,7 +32,7 @@ async def read(pieces: AsyncIterator[bytes]) -> bytes:
     return b"".join([piece async for piece in pieces])
 
 
-async def test_it_is_read_to_its_end() -> None:
+async def test_an_upload_is_read_to_its_end() -> None:
     upload = upload_of(b"one", b"", b"two")
     assert not upload.is_read
 
@@ -50,7 +50,7 @@ async def test_more_than_is_wanted_is_too_large() -> None:
     assert error.value.headers == {"Connection": "close"}
 
 
-async def test_one_that_stops_coming_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_upload_that_stops_coming_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(uploads, "PIECE_SECONDS", 0.05)
     upload = upload_of(b"one", then=[{"type": "http.request", "body": b"x", "more_body": True}])
 
@@ -60,7 +60,7 @@ async def test_one_that_stops_coming_is_given_up(monkeypatch: pytest.MonkeyPatch
     assert Upload.running == 0
 
 
-async def test_one_that_takes_too_long_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_upload_that_takes_too_long_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(uploads, "UPLOAD_SECONDS", 0.05)
     upload = upload_of(b"one", then=[{"type": "http.request", "body": b"x", "more_body": True}])
 

@@ -75,7 +75,7 @@ def test_prometheus_is_not_sent_to_https(start_server: StartServer) -> None:
         assert reader.get("/metrics").status_code == 200
 
 
-def test_it_is_only_read(nobody: Caller) -> None:
+def test_the_metrics_are_only_read(nobody: Caller) -> None:
     answer = nobody.options("/metrics")
 
     assert refusal(answer) == (405, "method_not_allowed")

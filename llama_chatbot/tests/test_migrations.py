@@ -43,7 +43,7 @@ def is_filled_by_the_database(field: Field) -> bool:  # type: ignore[type-arg]
 every_migration = pytest.mark.parametrize("migration", later_migrations(), ids=str)
 
 
-def test_there_are_some() -> None:
+def test_there_are_migrations_to_try() -> None:
     assert {migration.app_label for migration in later_migrations()} == OURS
 
 

@@ -87,7 +87,7 @@ def test_every_call_says_how_it_fails_and_who_may_make_it(document: dict[str, An
         ({"colour": "red"}, False),
     ],
 )
-def test_its_limits_are_those_of_the_server(
+def test_the_documents_limits_are_those_of_the_server(
     document: dict[str, Any], ann: Caller, body: dict[str, Any], is_valid: bool
 ) -> None:
     schema = {"$ref": "#/components/schemas/ThreadSettings", "components": document["components"]}

@@ -15,7 +15,7 @@ from testing.waiting import wait_until
 HELLO: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Hello"}]
 
 
-def test_it_lists_the_models(openai: OpenAI) -> None:
+def test_the_models_are_listed(openai: OpenAI) -> None:
     names = [model.id for model in openai.models.list()]
 
     assert sorted(names) == ["llama3.2:latest", "thinker:latest", "tiny:latest"]
@@ -126,7 +126,7 @@ def test_an_answer_can_be_held_to_a_json_schema(openai: OpenAI, ollama: Scripted
     assert [chat.body["format"] for chat in ollama.chats] == [schema, "json"]
 
 
-def test_it_stops_when_its_reader_leaves(openai: OpenAI, ollama: ScriptedOllama) -> None:
+def test_a_completion_stops_when_its_reader_leaves(openai: OpenAI, ollama: ScriptedOllama) -> None:
     ollama.script = Script(["one ", "two ", "three"], hold_after=2)
 
     with openai.chat.completions.create(model="llama3.2", messages=HELLO, stream=True) as stream:
@@ -148,7 +148,7 @@ def test_it_stops_when_its_reader_leaves(openai: OpenAI, ollama: ScriptedOllama)
         ({"store": True}, "store"),
     ],
 )
-def test_it_refuses_what_it_does_not_offer(
+def test_a_field_that_is_not_offered_is_refused(
     openai: OpenAI, arguments: dict[str, object], parameter: str
 ) -> None:
     with pytest.raises(BadRequestError) as raised:
@@ -159,7 +159,7 @@ def test_it_refuses_what_it_does_not_offer(
     assert parameter in raised.value.message
 
 
-def test_it_refuses_an_image(openai: OpenAI) -> None:
+def test_an_image_is_refused(openai: OpenAI) -> None:
     image: list[ChatCompletionMessageParam] = [
         {
             "role": "user",

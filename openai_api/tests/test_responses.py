@@ -104,7 +104,7 @@ def test_instructions_and_options_are_those_of_one_response(
     assert "temperature" not in second.options
 
 
-def test_it_is_streamed_as_it_is_written(openai: OpenAI, ollama: ScriptedOllama) -> None:
+def test_a_response_is_streamed_as_it_is_written(openai: OpenAI, ollama: ScriptedOllama) -> None:
     ollama.script = Script(["one ", "two"], thinking=["Hm", "m."], hold_after=1)
 
     events = []
@@ -397,7 +397,7 @@ def test_a_late_failure_leaves_a_failed_response_and_an_early_one_none(
         ({"prompt": {"id": "p"}}, "prompt"),
     ],
 )
-def test_it_refuses_what_it_does_not_offer(
+def test_a_field_that_is_not_offered_is_refused(
     openai: OpenAI, arguments: dict[str, Any], parameter: str
 ) -> None:
     body = {"input": "Hello", **arguments}
