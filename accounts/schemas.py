@@ -10,11 +10,11 @@ from accounts.passwords import MAX_LENGTH
 from core.schemas import Body, Integral, NotBlank, Text
 
 Password = Annotated[Text, Field(max_length=MAX_LENGTH)]
-Email = Annotated[Text, Field(max_length=254)]
+Email = Annotated[NotBlank, Field(max_length=254)]
 
 
 class Registration(Body):
-    username: Annotated[Text, Field(max_length=150)]
+    username: Annotated[NotBlank, Field(max_length=150)]
     email: Email
     password: Password
 

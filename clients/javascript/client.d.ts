@@ -63,13 +63,13 @@ export class Client {
     logout(): Promise<void>;
     /** @returns {Promise<User | null>} who is logged in */
     user(): Promise<User | null>;
-    /** @param {{limit?: number, cursor?: string, archived?: boolean}} [query] @returns {Promise<{threads: Thread[], next: string | null}>} */
+    /** @param {{limit?: number, cursor?: string, archived?: boolean}} [query] @returns {Promise<{threads: ListedThread[], next: string | null}>} */
     threads(query?: {
         limit?: number;
         cursor?: string;
         archived?: boolean;
     }): Promise<{
-        threads: Thread[];
+        threads: ListedThread[];
         next: string | null;
     }>;
     /** @param {ThreadSettings} [settings] @returns {Promise<Thread>} */
@@ -115,6 +115,15 @@ export class Client {
     follow(thread: number, reply: Message, signal?: AbortSignal): Reply;
     /** Stop the reply that is being written; return whether there was one. @param {number} thread */
     stop(thread: number): Promise<boolean>;
+    /**
+     * What happens to the user's threads, in whatever tab and on whatever device, over lost connections.
+     *
+     * Load the list of threads at `start` and at `reload`. It goes on until `signal` ends it.
+     *
+     * @param {AbortSignal} [signal]
+     * @returns {AsyncGenerator<ThreadEvent, void, void>}
+     */
+    events(signal?: AbortSignal): AsyncGenerator<ThreadEvent, void, void>;
 }
 /**
  * A reply as it is written: an async iterable of its events, over lost connections.
@@ -180,6 +189,13 @@ export type Thread = {
     model: string;
     created_at: string;
     updated_at: string;
+    pinned: boolean;
+    archived: boolean;
+    expires_at: string | null;
+};
+export type ListedThread = Thread & {
+    preview: string;
+    running_reply_id: number | null;
 };
 export type Status = "generating" | "complete" | "stopped" | "interrupted" | "failed";
 export type Usage = {
@@ -237,4 +253,23 @@ export type ReplyEvent = {
     code: string;
     fields?: Record<string, string[]>;
     reply_kept?: boolean;
+};
+export type ThreadEvent = ({
+    type: "start" | "reload";
+} | ({
+    type: "thread";
+} & ListedThread) | {
+    type: "thread_deleted";
+    id: number;
+} | {
+    type: "reply_started";
+    thread_id: number;
+    reply_id: number;
+} | {
+    type: "reply_ended";
+    thread_id: number;
+    reply_id: number;
+    status: Status;
+}) & {
+    event_id: string | null;
 };

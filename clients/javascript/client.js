@@ -11,7 +11,9 @@
  * @typedef {Record<string, unknown>} Options - as the model takes them, such as `temperature`
  * @typedef {{title?: string | null, model?: string | null, system_prompt?: string | null,
  *   options?: Options | null}} ThreadSettings
- * @typedef {{id: number, title: string, model: string, created_at: string, updated_at: string}} Thread
+ * @typedef {{id: number, title: string, model: string, created_at: string, updated_at: string,
+ *   pinned: boolean, archived: boolean, expires_at: string | null}} Thread
+ * @typedef {Thread & {preview: string, running_reply_id: number | null}} ListedThread
  * @typedef {"generating" | "complete" | "stopped" | "interrupted" | "failed"} Status
  * @typedef {{prompt_tokens: number | null, completion_tokens: number | null,
  *   duration_ms: number | null, first_token_ms: number | null}} Usage
@@ -28,6 +30,11 @@
  *   | {type: "end", status: Status, finish_reason: string | null, usage: Usage | null}
  *   | {type: "error", error: string, code: string, fields?: Record<string, string[]>,
  *     reply_kept?: boolean}} ReplyEvent
+ * @typedef {({type: "start" | "reload"} | {type: "thread"} & ListedThread
+ *   | {type: "thread_deleted", id: number}
+ *   | {type: "reply_started", thread_id: number, reply_id: number}
+ *   | {type: "reply_ended", thread_id: number, reply_id: number, status: Status}
+ *   ) & {event_id: string | null}} ThreadEvent
  */
 
 const NDJSON = "application/x-ndjson";
@@ -126,7 +133,7 @@ export class Client {
     return (await this.call("GET", "/auth/status/")).user;
   }
 
-  /** @param {{limit?: number, cursor?: string, archived?: boolean}} [query] @returns {Promise<{threads: Thread[], next: string | null}>} */
+  /** @param {{limit?: number, cursor?: string, archived?: boolean}} [query] @returns {Promise<{threads: ListedThread[], next: string | null}>} */
   threads(query) {
     return this.call("GET", "/chat/threads/", { query });
   }
@@ -190,6 +197,31 @@ export class Client {
   async stop(thread) {
     return (await this.call("POST", `/chat/threads/${thread}/stop/`)).status === "stopped";
   }
+
+  /**
+   * What happens to the user's threads, in whatever tab and on whatever device, over lost connections.
+   *
+   * Load the list of threads at `start` and at `reload`. It goes on until `signal` ends it.
+   *
+   * @param {AbortSignal} [signal]
+   * @returns {AsyncGenerator<ThreadEvent, void, void>}
+   */
+  async *events(signal) {
+    for (let tries = 0, last = ""; !signal?.aborted; tries += 1) {
+      try {
+        const headers = { Accept: NDJSON, ...(last && { "Last-Event-ID": last }) };
+        for await (const event of lines(await this.request("GET", "/chat/events/", { headers, signal }))) {
+          const isNews = event.type !== "start" || !last;
+          [tries, last] = [0, event.event_id ?? last];
+          if (isNews) yield event;
+        }
+      } catch (error) {
+        if (signal?.aborted) return;
+        if (error instanceof ChatError && error.status !== 503) throw error;
+      }
+      await pause(tries);
+    }
+  }
 }
 
 /**
@@ -236,7 +268,7 @@ export class Reply {
         if (isRefused || this.how.signal?.aborted || tries >= MOST_TRIES) throw error;
         if (error instanceof ChatError && !this.#hasBegun) throw error;
       }
-      await new Promise((wake) => setTimeout(wake, Math.min(LONGEST_WAIT, 250 * 2 ** tries)));
+      await pause(tries);
     }
   }
 
@@ -282,6 +314,11 @@ export class Reply {
 }
 
 const GONE = { error: "Another reply has taken the place of this one.", code: "reply_gone" };
+
+/** @param {number} tries that have failed in a row @returns {Promise<void>} */
+function pause(tries) {
+  return new Promise((wake) => setTimeout(wake, Math.min(LONGEST_WAIT, 250 * 2 ** tries)));
+}
 
 /** @returns {string} */
 function randomKey() {
