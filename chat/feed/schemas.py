@@ -10,7 +10,7 @@ from core.openapi import Header
 LAST_EVENT_ID = Header(
     "Last-Event-ID",
     "The id of the last event that came, as EventSource sends it.",
-    {"type": "string", "pattern": "^[0-9]{1,18}$"},
+    {"type": "string", "pattern": "^[0-9]{0,18}$"},
 )
 
 

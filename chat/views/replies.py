@@ -26,7 +26,7 @@ from chat.replies.drafts import Draft, NothingToRegenerate, Regeneration
 from chat.replies.events import ReplyInterrupted
 from chat.replies.follow import follow, wait
 from chat.replies.forms.schemas import CONTENT, LAST_EVENT_ID, REPLY_ID, THREAD_ID
-from chat.replies.forms.sse import offset_of
+from chat.replies.forms.sse import offset_of, require_event_id
 from chat.replies.parameters import Parameters
 from chat.replies.store import IdempotencyKeyReused, ReplyInProgress, find_repeated
 from chat.replies.turns import Busy
@@ -159,6 +159,9 @@ async def follow_response(
     request: UserRequest, thread_id: int, resume: Query[schemas.ResumePoint]
 ) -> HttpResponseBase:
     """Follow the thread's running reply, or replay its last one; 204 where there is none."""
+    last_event_id = request.headers.get("Last-Event-ID")
+    if last_event_id:
+        require_event_id(last_event_id)
     reply = await in_database(branches.reply_to_follow, request.auth, thread_id)
     if reply is None:
         return HttpResponse(status=204)
@@ -167,7 +170,6 @@ async def follow_response(
         if status != MessageStatus.GENERATING:
             return HttpResponse(status=204)
         return await forms.respond(request, reply_id, follow(reply_id))
-    last_event_id = request.headers.get("Last-Event-ID")
     offset = offset_of(last_event_id, reply_id) if last_event_id else resume.offset
     if offset is None:
         return HttpResponse(status=204)

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
+from chat.replies.forms.sse import EVENT_ID
 from chat.schemas import ContextOut, Status, UsageOfReply
 from core.openapi import Header
 
@@ -103,5 +104,5 @@ THREAD_ID = Header("Thread-Id", "The id of the new thread.", {"type": "integer"}
 LAST_EVENT_ID = Header(
     "Last-Event-ID",
     "The id of the last event that came, as EventSource sends it.",
-    {"type": "string", "pattern": "^[0-9]{1,15}(:end:0*[1-9][0-9]{0,14})?$"},
+    {"type": "string", "pattern": f"^({EVENT_ID.pattern})?$"},
 )

@@ -1,5 +1,6 @@
 """Server-sent events, for a browser's `EventSource`."""
 
+import re
 from typing import Any
 
 from chat.replies.events import Delta, End, Failure, KeepAlive, Queued, Rewind, Start, Thinking
@@ -7,6 +8,7 @@ from chat.replies.forms.form import Form, to_json
 from core.errors import ApiError
 
 END_MARK = ":end:"
+EVENT_ID = re.compile(rf"[0-9]{{1,15}}({END_MARK}[1-9][0-9]{{0,14}})?")
 
 
 class ServerSentEvents(Form):
@@ -65,18 +67,19 @@ class ServerSentEvents(Form):
         return f"event: {name}\n{id_line}data: {to_json(data)}\n\n".encode()
 
 
+def require_event_id(last_event_id: str) -> None:
+    """Raise `ApiError` for an id that no stream sent."""
+    if not EVENT_ID.fullmatch(last_event_id):
+        raise ApiError("The Last-Event-ID is not one of this stream's.")
+
+
 def offset_of(last_event_id: str, reply_id: int) -> int | None:
     """Return the number of characters after which an `EventSource` wants to go on with a reply.
 
-    None where it has had this reply's last event. Raises `ApiError` for an id that no stream sent.
+    None where it has had this reply's last event.
     """
     offset, has_ended, ended_id = last_event_id.partition(END_MARK)
-    for number in (offset, ended_id) if has_ended else (offset,):
-        if not (number.isascii() and number.isdigit() and len(number) < 16):
-            raise ApiError("The Last-Event-ID is not one of this stream's.")
     if has_ended:
-        if int(ended_id) == 0:
-            raise ApiError("The Last-Event-ID is not one of this stream's: no reply has the id 0.")
         # A reply that failed before its first word left no row: the newest one is older.
         return None if int(ended_id) >= reply_id else 0
     return int(offset)
