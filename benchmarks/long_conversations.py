@@ -1,10 +1,11 @@
 """Long conversations: how many tokens the model evaluates again for each turn.
 
-The bundled model talks for 60 turns in a window of 2,048 tokens, with the starting point of
-`chat/prompt/window.py`, and counts the tokens that it evaluates: a prompt's, less those in its
-cache. Its tokenizer counts what it would have evaluated of the same conversation if just enough of
-the oldest turns had been dropped each time; evaluating that would take eight minutes on two cores.
-For the conversation that was held, the tokenizer's count must agree with the model's own.
+The bundled model talks for 60 turns in a window of 2,048 tokens, and every fifth of its replies is
+regenerated. The prompts have the starting point of `chat/prompt/window.py`, and the model counts
+the tokens that it evaluates: a prompt's, less those in its cache. Its tokenizer counts what it
+would have evaluated of the same conversation if just enough of the oldest turns had been dropped
+each time; evaluating that would take eight minutes on two cores. For the conversation that was
+held, the tokenizer's count must agree with the model's own.
 """
 
 import asyncio
@@ -62,7 +63,9 @@ QUESTIONS = [
 ]
 
 Tokenize = Callable[[list[ChatMessage]], list[int]]
-Conversation = list[tuple[list[ChatMessage], str]]  # each turn's prompt and answer
+Conversation = list[tuple[list[ChatMessage], str]]  # each reply's prompt and answer
+Asked = list[tuple[int, str]]  # the number of each reply's turn, and its answer
+REGENERATED = 5  # every so many turns
 SAME = 0.05  # share by which the two counts may differ
 
 
@@ -70,10 +73,10 @@ def measure(quick: bool = False) -> Result:
     """Hold a conversation, and compare it with dropping the oldest turns each time."""
     turns, window, answer = (8, 512, 8) if quick else (60, 2048, 32)
     with bundled_model(window) as model:
-        path, held, evaluated = talk(model, turns, window, answer)
-    dropped = dropping_the_oldest(path, window)
+        path, asked, held, evaluated = talk(model, turns, window, answer)
+    dropped = dropping_the_oldest(path, asked, window)
     with tokenizer() as tokenize:
-        counted, otherwise = (evaluated_again(turns, tokenize) for turns in (held, dropped))
+        counted, otherwise = (evaluated_again(replies, tokenize) for replies in (held, dropped))
     note(f"{evaluated} tokens in {turns} turns, {counted} by the tokenizer; else {otherwise}")
     if abs(counted - evaluated) > SAME * evaluated:
         raise RuntimeError("The tokenizer's count is not the model's own")
@@ -86,44 +89,50 @@ def measure(quick: bool = False) -> Result:
 
 def talk(
     model: httpx.Client, turns: int, window: int, longest: int
-) -> tuple[list[Message], Conversation, int]:
-    """Hold the conversation; return its messages, its prompts, and the tokens evaluated.
+) -> tuple[list[Message], Asked, Conversation, int]:
+    """Hold the conversation; return its messages, its replies, its prompts, and what was evaluated.
 
-    Answers have at most `longest` tokens.
+    Answers have at most `longest` tokens. A regenerated reply takes the place of the first.
     """
     thread = Thread(model=MODEL)
     path: list[Message] = []
+    asked: Asked = []
     held: Conversation = []
     evaluated = 0
-    for text in islice(QUESTIONS, turns):
-        plan = prompt_window.plan(thread, path, text, window)
-        answer = ask(model, plan.messages, window, longest)
-        text_of_answer = answer["message"]["content"]
-        evaluated += answer["prompt_eval_count"] - answer["prompt_eval_cached_count"]
-        held.append((plan.messages, text_of_answer))
-        question = Message(pk=len(path) + 1, sender=Sender.USER, content=text)
-        start = plan.start or question.pk
-        reply = Message(
-            pk=len(path) + 2,
-            sender=Sender.BOT,
-            content=text_of_answer,
-            model=MODEL,
-            context_start=start,
-            context_key=prompt_window.front_key(thread, start, window),
-            prompt_tokens=answer["prompt_eval_count"],
-            completion_tokens=answer["eval_count"],
-        )
-        path += [question, reply]
-    return path, held, evaluated
+    for number, text in enumerate(islice(QUESTIONS, turns)):
+        before, is_regenerated = list(path), (number + 1) % REGENERATED == 0
+        for seed in range(1, 3 if is_regenerated else 2):
+            path = list(before)
+            plan = prompt_window.plan(thread, path, text, window)
+            answer = ask(model, plan.messages, window, longest, seed)
+            text_of_answer = answer["message"]["content"]
+            evaluated += answer["prompt_eval_count"] - answer["prompt_eval_cached_count"]
+            asked.append((number, text_of_answer))
+            held.append((plan.messages, text_of_answer))
+            question = Message(pk=len(path) + 1, sender=Sender.USER, content=text)
+            start = plan.start or question.pk
+            reply = Message(
+                pk=len(path) + 2,
+                sender=Sender.BOT,
+                content=text_of_answer,
+                model=MODEL,
+                context_start=start,
+                context_key=prompt_window.front_key(thread, start, window),
+                prompt_tokens=answer["prompt_eval_count"],
+                completion_tokens=answer["eval_count"],
+            )
+            path += [question, reply]
+    return path, asked, held, evaluated
 
 
-def dropping_the_oldest(path: Sequence[Message], window: int) -> Conversation:
-    """Return the same turns, but each prompt with as many of the newest turns as fit."""
+def dropping_the_oldest(path: Sequence[Message], asked: Asked, window: int) -> Conversation:
+    """Return the same replies, but each prompt with as many of the newest turns as fit."""
     thread = Thread(model=MODEL)
     system = ChatMessage(role="system", content=thread.effective_system_prompt)
     dropped: Conversation = []
-    for number, turn in enumerate(every := turns_of(path)):
-        turns = every[:number]
+    every = turns_of(path)
+    for number, answer in asked:
+        turn, turns = every[number], every[:number]
         sizes = [
             estimate(turn.question.content) + (turn.reply.completion_tokens or 0) for turn in turns
         ]
@@ -132,15 +141,15 @@ def dropping_the_oldest(path: Sequence[Message], window: int) -> Conversation:
         while sum(sizes) > budget:
             del turns[0], sizes[0]
         before = [message for kept in turns for message in kept.messages()]
-        dropped.append(([system, *before, turn.messages()[0]], turn.reply.content))
+        dropped.append(([system, *before, turn.messages()[0]], answer))
     return dropped
 
 
-def evaluated_again(turns: Conversation, tokenize: Tokenize) -> int:
+def evaluated_again(replies: Conversation, tokenize: Tokenize) -> int:
     """Return how many tokens of the prompts are not a prefix that the cache holds."""
     evaluated = 0
     cached: list[int] = []
-    for prompt, answer in turns:
+    for prompt, answer in replies:
         tokens = tokenize(prompt)
         same = takewhile(lambda pair: pair[0] == pair[1], zip(cached, tokens, strict=False))
         evaluated += len(tokens) - sum(1 for _ in same)
@@ -167,10 +176,10 @@ def tokenizer() -> Iterator[Tokenize]:
 
 
 def ask(
-    model: httpx.Client, prompts: list[ChatMessage], window: int, longest: int
+    model: httpx.Client, prompts: list[ChatMessage], window: int, longest: int, seed: int
 ) -> dict[str, Any]:
     """Return the model's answer with its counts, of which Ollama's client does not know all."""
-    options = {"num_ctx": window, "num_predict": longest, "temperature": 0, "seed": 1}
+    options = {"num_ctx": window, "num_predict": longest, "temperature": seed - 1, "seed": seed}
     body = {"model": MODEL, "messages": prompts, "stream": False, "options": options}
     answer: dict[str, Any] = model.post("/api/chat", json=body).raise_for_status().json()
     return answer

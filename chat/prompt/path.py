@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from chat import statements
 from chat.models import Message, Thread
-from chat.prompt.window import front_key, limits
+from chat.prompt.window import limits, starting_point
 
 NO_LIMIT = 2**62
 
@@ -15,13 +15,16 @@ NO_LIMIT = 2**62
 def read_path(thread: Thread, end: Message | None, window: int) -> Sequence[Message]:
     """Return the messages up to `end`, oldest first, from where the next prompt may begin.
 
-    That is the starting point of the last reply, as long as the front of its prompt is the same;
-    otherwise they are read until they fill the window. `window` is as for `window.plan`.
+    That is the starting point of the last reply with the same front; where there is none, they are
+    read until they fill the window. `window` is as for `window.plan`.
     """
     if end is None:
         return []
     num_ctx, budget = limits(thread, window)
-    start = end.context_start
-    if start is not None and end.context_key == front_key(thread, start, num_ctx):
-        return statements.path_back(end, oldest=start, tokens=NO_LIMIT)
-    return statements.path_back(end, oldest=0, tokens=budget)
+    start = starting_point([end], thread, num_ctx)
+    if start is None:
+        path = statements.path_back(end, oldest=0, tokens=budget)
+        start = starting_point(path, thread, num_ctx)
+        if start is None:
+            return path
+    return statements.path_back(end, oldest=start, tokens=NO_LIMIT)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import zip_longest
 
 from chat.models import Message, MessageStatus, Sender
 from chat.ollama.client import ChatMessage
@@ -56,21 +56,28 @@ def size_of(message: Message) -> int:
 
 def turns_so_far(path: Sequence[Message]) -> int:
     """Return how many turns a branch has, though `path` may hold only the newest of them."""
-    if path and path[-1].turns_kept is not None and path[-1].turns_dropped is not None:
-        has_failed = path[-1].status == MessageStatus.FAILED
-        return path[-1].turns_kept + path[-1].turns_dropped + (not has_failed)
+    for number, reply in enumerate(reversed(path)):
+        if reply.turns_kept is not None and reply.turns_dropped is not None:
+            after = turns_of(path[len(path) - number :])
+            is_turn = reply.status != MessageStatus.FAILED
+            return reply.turns_kept + reply.turns_dropped + is_turn + len(after)
     return len(turns_of(path))
 
 
 def turns_of(path: Sequence[Message]) -> list[Turn]:
-    """Return the path's questions with their replies, leaving out those whose reply failed."""
-    return [
-        Turn(question, reply)
-        for question, reply in pairwise(path)
-        if question.sender == Sender.USER
-        and reply.sender == Sender.BOT
-        and reply.status != MessageStatus.FAILED
-    ]
+    """Return the path's questions with their replies, leaving out those whose reply failed.
+
+    One whose reply was deleted has an empty one.
+    """
+    turns = []
+    for question, reply in zip_longest(path, path[1:]):
+        if question.sender != Sender.USER:
+            continue
+        if reply is None or reply.sender != Sender.BOT:
+            turns.append(Turn(question, Message(sender=Sender.BOT)))
+        elif reply.status != MessageStatus.FAILED:
+            turns.append(Turn(question, reply))
+    return turns
 
 
 def turn_sizes(turns: Sequence[Turn], model: str) -> list[int]:

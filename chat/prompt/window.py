@@ -235,15 +235,26 @@ def require_fit(thread: Thread, size: int, window: int) -> None:
 
 
 def turns_since_start(path: Sequence[Message], thread: Thread, num_ctx: int) -> list[Turn]:
-    """Return the turns from the starting point of the last reply on.
+    """Return the path's turns from its starting point on; all of them where it has none."""
+    turns, start = turns_of(path), starting_point(path, thread, num_ctx)
+    return [turn for turn in turns if start is None or turn.question.pk >= start]
 
-    All of them, where the front of that reply's prompt has changed.
+
+def starting_point(path: Sequence[Message], thread: Thread, num_ctx: int) -> int | None:
+    """Return the first message of the last prompt on the path that had the thread's front.
+
+    A reply in between may have been asked for with another model. None where the front has changed,
+    or with a turn that was cut, which is sent whole again or not at all.
     """
-    turns = turns_of(path)
-    start = path[-1].context_start if path else None
-    if start is None or path[-1].context_key != front_key(thread, start, num_ctx):
-        return turns
-    return [turn for turn in turns if turn.question.pk >= start]
+    for message in reversed(path):
+        start = message.context_start
+        if start is None:
+            continue
+        if not message.context_key:
+            return None
+        if message.context_key == front_key(thread, start, num_ctx):
+            return start
+    return None
 
 
 def front_key(thread: Thread, start: int, num_ctx: int) -> str:
