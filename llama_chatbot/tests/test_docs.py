@@ -5,7 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from testing.waiting import wait_until
 CAN_SEND = "document.querySelector('form').onsubmit !== null"
 FRONT_ENDS = javascript.ROOT / "docs" / "front-ends.md"
 SCRIPTS = javascript.ROOT / "docs" / "scripts.md"
+README = javascript.ROOT / "README.md"
 CLIENT = javascript.ROOT / "clients" / "javascript"
 
 
@@ -47,8 +48,25 @@ def commands_of(text: str) -> list[str]:
             first, *rest = command.splitlines()
             end = re.search(r"<<(\w+)$", first)
             lines = rest[: rest.index(end[1]) + 1] if end else []
+            while [first, *lines][-1].endswith("\\"):
+                lines.append(rest[len(lines)])
             found.append("\n".join([first, *lines]))
     return found
+
+
+def run(command: str, directory: Path, environment: Mapping[str, str]) -> str:
+    """Run a command in a shell; return what it says."""
+    done = subprocess.run(
+        ["bash", "-euc", command],
+        cwd=directory,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+    return done.stdout
 
 
 @pytest.mark.parametrize("name", ["plain.html", "client.html"])
@@ -176,6 +194,41 @@ def test_the_example_of_the_javascript_client_runs(
     assert wrote.splitlines()[-1].endswith("complete You said: Why is the sky blue?")
 
 
+def test_the_walk_of_the_readme_works(
+    start_server: StartServer, ollama: ScriptedOllama, tmp_path: Path
+) -> None:
+    server = start_server(DEBUG="true")
+    walk, _ = README.read_text().split("The same with [HTTPie]")
+    commands = commands_of(walk[walk.index("Register, log in") :])
+    cut, whole = ["Light ", "has "], ["Light ", "has ", "many ", "colors"]
+    ollama.scripts += [Script(["Sunlight"]), Script(["Dancers"]), Script(["Our eyes"])]
+    ollama.scripts += [Script(cut, done_reason="length"), Script(whole)]
+    said = []
+    for command in commands:
+        # The numbers of a new database are not those of this one.
+        thread = Thread.objects.first()
+        message = thread and thread.messages.order_by("pk").first()
+        command = command.replace("$THREAD", str(thread and thread.pk))
+        command = command.replace('"message_id": 1', f'"message_id": {message and message.pk}')
+        command = command.replace("http://127.0.0.1:8000", server.url)
+        said.append(run(command, tmp_path, javascript.environment()))
+
+    registered, login, _new, _id, first, listed, again, edited, switched, short, rest = said
+    assert "User created" in registered
+    assert "Login successful" in login
+    assert [first, again, edited, short, rest] == [
+        "Sunlight",
+        "Dancers",
+        "Our eyes",
+        "Light has ",
+        "many colors",
+    ]
+    assert "Sunlight" in listed
+    replies = list(Thread.objects.get().messages.filter(sender="bot").order_by("pk"))
+    assert f'"current_message_id":{replies[1].pk}' in switched.replace(" ", "")
+    assert [reply.content for reply in replies][-1] == "Light has many colors"
+
+
 def test_the_commands_for_scripts_work(
     ann: Caller, start_server: StartServer, tmp_path: Path
 ) -> None:
@@ -189,17 +242,7 @@ def test_the_commands_for_scripts_work(
     )
     said = []
     for command in commands_of(SCRIPTS.read_text()):
-        done = subprocess.run(
-            ["bash", "-euc", command],
-            cwd=tmp_path,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
-        said.append(done.stdout)
+        said.append(run(command, tmp_path, environment))
 
     login, token, whole, streamed, httpie, _key, _file, llm = said
     assert '"Login successful"' in login
