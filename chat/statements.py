@@ -86,17 +86,17 @@ def threads_in_list(ids: Sequence[int]) -> list[Thread]:
     )
 
 
-def fields_of_messages(*names: str) -> list[str]:
+def _fields_of_messages(*names: str) -> list[str]:
     """Return the columns of these fields, in the order in which `from_db` wants them."""
     return [field.attname for field in Message._meta.concrete_fields if field.name in names]
 
 
 # Django takes six times as long as the database to read a branch with all of its columns.
-FIELDS_OF_A_PARENT = fields_of_messages(
+FIELDS_OF_A_PARENT = _fields_of_messages(
     *("id", "thread", "parent", "sender", "content", "status", "created_at", "heartbeat_at"),
     *("instructions", "context_start", "context_key"),
 )
-FIELDS_OF_A_PATH = fields_of_messages(
+FIELDS_OF_A_PATH = _fields_of_messages(
     *("id", "sender", "content", "thinking", "status", "model", "tokens", "estimator"),
     *("prompt_tokens", "completion_tokens", "context_start", "context_key"),
     *("turns_kept", "turns_dropped"),

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 import pytest_asyncio
 from asgiref.sync import sync_to_async
-from django.db import connections
+from django.db import connection, connections
 from pytest_django import Settings
 
 from chat.models import Message, Send, Thread
@@ -40,6 +40,15 @@ def draft(registry: Registry, database: None, ollama: ScriptedOllama, settings: 
     ann = create_user("ann")
     thread = Thread.objects.create(user=ann, model="llama3.2")
     return Draft(ann, thread.pk, "Hello", "newest", "")
+
+
+@pytest.fixture
+def database_url(each_database: None) -> str:
+    """The setting of processes that use the database of this run of a test."""
+    settings = connection.settings_dict
+    if connection.vendor == "sqlite":
+        return f"sqlite:///{settings['NAME']}"
+    return f"postgres://{settings['USER']}@127.0.0.1:{settings['PORT']}/{settings['NAME']}"
 
 
 @pytest.fixture

@@ -230,9 +230,9 @@ def test_a_client_that_leaves_in_the_middle_of_the_file_leaves_nothing(ann: Call
 
 
 def test_a_server_that_is_killed_in_the_middle_leaves_nothing_half(
-    start_server: StartServer, database: None
+    start_server: StartServer, database_url: str
 ) -> None:
-    server = start_server()
+    server = start_server(DATABASE_URL=database_url)
     ann = Caller(server.url, create_user("ann"))
     content = file_of(*(chat(number, "llama " * 2_000) for number in range(300)))
     with (

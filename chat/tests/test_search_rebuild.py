@@ -124,14 +124,9 @@ def test_an_empty_database_is_rebuilt_in_no_time(each_database: None) -> None:
 
 
 @pytest.fixture
-def environment(server_environment: dict[str, str], each_database: None) -> dict[str, str]:
+def environment(server_environment: dict[str, str], database_url: str) -> dict[str, str]:
     """The settings of processes on the same database."""
-    settings = connection.settings_dict
-    if connection.vendor == "sqlite":
-        url = f"sqlite:///{settings['NAME']}"
-    else:
-        url = f"postgres://{settings['USER']}@127.0.0.1:{settings['PORT']}/{settings['NAME']}"
-    return {**server_environment, "DATABASE_URL": url}
+    return {**server_environment, "DATABASE_URL": database_url}
 
 
 def rebuild_command(environment: dict[str, str]) -> "subprocess.Popen[str]":
