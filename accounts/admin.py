@@ -188,7 +188,7 @@ class UserAdmin(BaseAdmin, DeletionSummaryAdmin, DjangoUserAdmin):  # type: igno
             raise PermissionDenied
         try:
             return super().user_change_password(request, id, form_url)
-        except UserDeleted:  # at this moment
+        except UserDeleted:  # just now
             raise Http404 from None
 
     def rows_deleted_with(self, objs: Sequence[User]) -> Iterable[QuerySet[Any]]:
@@ -233,7 +233,7 @@ class UserAdmin(BaseAdmin, DeletionSummaryAdmin, DjangoUserAdmin):  # type: igno
         allowed = [user for user in selected if operator.can_deactivate(user)]
         done = 0
         for user in allowed:
-            with suppress(Http404):  # for a user who has been deleted at this moment
+            with suppress(Http404):  # for a user who has just been deleted
                 user.deactivate(form.cleaned_data["reason"])
                 self.log_change(request, user, f"Deactivated: {form.cleaned_data['reason']}")
                 done += 1

@@ -161,7 +161,7 @@ def fork(user: User, thread_id: int, message_id: int) -> Thread:
         )
         statements.copy_path(thread.pk, message_id, copy.pk)
         copy.current_message_id = end_of(copy)
-        if copy.current_message_id is None:  # it was deleted at this moment
+        if copy.current_message_id is None:  # it was deleted just now
             raise Http404
         copy.save(update_fields=["current_message"])
         log.thread_changed(copy.pk, user.pk)

@@ -1,4 +1,4 @@
-"""The format to which a reply can be held: JSON, or JSON that fits a schema."""
+"""The format that a reply may be made to have: JSON, or JSON that matches a schema."""
 
 from typing import Annotated, Any, Literal, NoReturn
 
@@ -12,7 +12,7 @@ Format = Literal["json"] | dict[str, Any]
 
 
 def is_valid(format: Format, text: str) -> bool:
-    """Return whether a text is JSON, and fits the schema if `format` is one."""
+    """Return whether a text is JSON, and matches the schema if `format` is one."""
     try:
         value = from_json(text, allow_inf_nan=False)
         return format == "json" or validator(format).is_valid(value)
@@ -21,7 +21,7 @@ def is_valid(format: Format, text: str) -> bool:
 
 
 def validator(schema: dict[str, Any]) -> jsonschema_rs.Draft202012Validator:
-    """Return what validates by a schema.
+    """Return a validator for a schema.
 
     Raises `ValueError` and `ValidationError` if it is not a schema. A schema cannot make the server
     call others, nor take long over a pattern: the engine that is chosen here matches each in linear

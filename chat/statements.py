@@ -1,7 +1,7 @@
-"""Hand-written SQL for the hot path, each statement with an ORM twin in `tests/test_statements.py`.
+"""Hand-written SQL for the hot path, each statement with an ORM twin in a test.
 
-The ORM builds each statement anew, which costs three to ten times as much as running it: that was
-half of the CPU time of a send. `docs/performance.md` has the figures.
+The ORM builds each statement again for each call, which costs three to ten times as much as running
+it: that was half of the CPU time of a send. `docs/performance.md` has the figures.
 """
 
 from collections.abc import Iterable, Sequence
@@ -385,8 +385,8 @@ def save_heartbeats(ids: Sequence[int], owner: str) -> None:
 def save_texts(texts: Iterable[tuple[int, str, str, int]], owner: str) -> None:
     """Store the text, thinking and number of tokens of the owner's running replies, by id.
 
-    New text is progress, so take-overs are counted anew. One statement, run for each of them: the
-    ORM's `bulk_update` would compare every row with every id.
+    New text is progress, so take-overs are counted from 0 again. One statement, run for each of
+    them: the ORM's `bulk_update` would compare every row with every id.
     """
     sql.execute_many(
         "UPDATE chat_message SET content = %s, thinking = %s, completion_tokens = %s,"

@@ -91,7 +91,7 @@ def oldest_kept() -> datetime:
 
 def _hide_some(which: Q, limit: int) -> int:
     found = Thread.all_objects.filter(which, deleted_at=None)
-    # With the condition once more: somebody may use a thread, or keep it, at this moment.
+    # With the condition again: somebody may be using a thread, or may just have kept it.
     return _hide(found.filter(pk__in=list(found.values_list("pk", flat=True)[:limit])))
 
 

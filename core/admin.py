@@ -92,7 +92,7 @@ class BaseAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         return super().response_action(request, queryset, *args, **kwargs)
 
     def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        """Show or save a form; once more where a name was taken or a user deleted meanwhile.
+        """Show or save a form; again where a name was taken or a user deleted meanwhile.
 
         The second time, the form says so.
         """

@@ -1,8 +1,8 @@
 """The Memcached cache backend: pooled connections, and misses instead of errors.
 
 Django creates a cache object per request under ASGI, and pylibmc's clients may not be shared
-between threads, so Django's own backend connects anew for each request. Here each server has one
-pool for the whole process, and a client is borrowed from it for one operation.
+between threads, so Django's own backend connects for each request again. Here each server has
+one pool for the whole process, and a client is borrowed from it for one operation.
 
 Keys are spread over the servers by rendezvous hashing. The keys of a server that does not answer
 move to the others, where they are misses at first, and move back when it does.

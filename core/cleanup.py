@@ -24,7 +24,7 @@ RETRY_SECONDS = 2.0
 logger = logging.getLogger(__name__)
 
 Step = Callable[[int], int]
-"""Deletes at most so many rows, a few more at most, and returns how many; 0 when none are left.
+"""Deletes about as many rows as it is told, and returns how many; 0 when none are left.
 
 It is called in a transaction of its own.
 """

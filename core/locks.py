@@ -12,7 +12,7 @@ POLL_SECONDS = 0.05
 
 @asynccontextmanager
 async def cache_lock(key: str, seconds: float) -> AsyncIterator[None]:
-    """Hold the lock `key`, after waiting for at most so many seconds until it is free.
+    """Hold the lock `key`, after waiting for at most `seconds` until it is free.
 
     The lock is advisory: the block runs without it after that time, or where the cache is away.
     """

@@ -1,4 +1,4 @@
-"""What the OpenAPI document says of a call beyond its fields: errors, headers, streams.
+"""What the OpenAPI document says about a call beyond its fields: errors, headers, streams.
 
 Views say it by `describe`; `Document` adds it, and what is true of all calls, to what Ninja knows.
 """

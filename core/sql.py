@@ -51,7 +51,7 @@ def to_database(parameter: Any) -> Any:
 
 
 def placeholders(parameters: Sequence[Any]) -> str:
-    """Return the SQL for a list of so many parameters."""
+    """Return the SQL for a list of these parameters."""
     return ", ".join(["%s"] * len(parameters))
 
 

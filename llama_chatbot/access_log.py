@@ -18,7 +18,7 @@ logger = logging.getLogger("access")
 
 
 def replace_uvicorns() -> None:
-    """Write this log in the place of uvicorn's, and uvicorn's other lines as all others are.
+    """Write this log instead of uvicorn's, and uvicorn's other lines like all others.
 
     Where uvicorn's options have silenced its access log, ours is silent too.
     """

@@ -29,7 +29,7 @@ class ResponseEvents(Form):
     """The events of one response, but for those up to the number `after`.
 
     They are made of the reply from its beginning. What a reader has of a text that another process
-    has begun anew from some earlier character cannot be taken back: pieces go on where the reader
+    was begun again from an earlier character cannot be taken back: pieces go on where the reader
     is, and the last events have the text as it is.
     """
 

@@ -1,4 +1,4 @@
-"""The bodies that OpenAI's clients send, as far as they are offered.
+"""The bodies that OpenAI's clients send, with the fields that this server supports.
 
 What only has one meaning here may be sent with it (`n: 1`), and what would change nothing (`user`)
 with any.

@@ -1,7 +1,7 @@
 """Notes what happens to threads, for the feeds of all processes.
 
-Each function is to be called in the transaction in which it happens: so nothing is told that did
-not happen, and nothing that did is forgotten, whenever a process dies.
+Call each function in the transaction of the change: so nothing is reported that did not happen, and
+nothing that did happen is forgotten, whenever a process dies.
 """
 
 from collections import Counter
@@ -40,7 +40,7 @@ def threads_deleted(deleted: Sequence[tuple[int, int]]) -> None:
 
 
 def many_changed(user_id: int) -> None:
-    """Note that so much has happened to a user's threads that a list is best loaded anew."""
+    """Note that too much has happened to a user's threads: a list is best loaded again."""
     _note(ThreadEvent(user_id=user_id, kind=Kind.MANY))
 
 

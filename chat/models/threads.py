@@ -19,7 +19,7 @@ class ThreadManager(models.Manager["Thread"]):
     """
 
     def get_queryset(self) -> models.QuerySet["Thread"]:
-        """Return them, whosever they are."""
+        """Return the threads of all users."""
         living = Q(expires_at=None) | Q(expires_at__gt=timezone.now())
         return super().get_queryset().filter(living, deleted_at=None)
 

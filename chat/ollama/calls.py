@@ -42,7 +42,7 @@ async def call(model: str = "", num_ctx: int = 0) -> AsyncIterator[Call]:
         this.hear()
         raise model_error(error.status_code, error.error, model) from None
     except GARBAGE as error:
-        raise ModelUnavailable("The model server's answer makes no sense.") from error
+        raise ModelUnavailable("The model server sent an answer that cannot be used.") from error
     finally:
         health.end(this)
 

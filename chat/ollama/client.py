@@ -126,7 +126,7 @@ async def relay(
 
 
 def count_or_zero(number: Any) -> int:
-    """Return a count from Ollama, or 0 where it makes no sense or cannot be stored."""
+    """Return a count from Ollama, or 0 where it is none or too large to be stored."""
     return number if isinstance(number, int) and 0 < number <= MAX_STORED_NUMBER else 0
 
 
@@ -174,7 +174,7 @@ async def require_model(model: str) -> None:
 
 
 class ModelDetails(NamedTuple):
-    """What Ollama says of a model; the context length is in tokens."""
+    """What Ollama reports about a model; the context length is in tokens."""
 
     context_length: int
     template: str
@@ -185,7 +185,7 @@ _details: dict[str, tuple[ModelDetails, float]] = {}  # by model, with the time 
 
 
 async def details(model: str) -> ModelDetails:
-    """Return what Ollama says of `model`, at most 30 s old. Raises `ModelError`."""
+    """Return what Ollama reports about `model`, at most 30 s old. Raises `ModelError`."""
     await calls.health.check(model)
     known, read_at = _details.get(model, (None, 0.0))
     if known is None or time.monotonic() - read_at > MODELS_CACHE_SECONDS:

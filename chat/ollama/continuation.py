@@ -1,4 +1,4 @@
-"""Carries a reply on from its last character, which Ollama has no call for.
+"""Continues a reply from its last character, for which Ollama has no call.
 
 Ollama renders the prompt of a chat without answering (`_debug_render_only`), and writes after any
 prompt (`/api/generate` with `raw`). So the prompt, with what was written of the reply after it, is
@@ -36,7 +36,7 @@ _can_render: dict[tuple[str, str], bool] = {}  # by host and model
 
 
 async def can_continue(model: str) -> bool:
-    """Return whether `model` can carry a reply on, as far as is known. Raises `ModelError`."""
+    """Return whether `model` can continue a reply, as far as is known. Raises `ModelError`."""
     key = (settings.OLLAMA_HOST, model)
     if not _can_render.get(key):
         prompt = await render(model, QUESTION, {"num_ctx": await client.window(model)})
@@ -51,7 +51,7 @@ async def continue_chat(
     options: dict[str, Any],
     on_part: OnPart,
 ) -> Stats:
-    """Have `model` carry on a reply of which `written` is there; return what Ollama reports.
+    """Have `model` continue a reply of which `written` exists; return what Ollama reports.
 
     As `client.chat`; `on_part` gets what is new, and no thinking. `written` is the text as it
     would stand in a later prompt, and part of the prompt's count. Raises `CannotContinue`, and

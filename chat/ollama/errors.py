@@ -7,7 +7,7 @@ ModelError                the model did not answer, or stopped midway
 ├── PromptTooLong         the model counts more tokens than were estimated
 └── ModelTimeout          Ollama did not answer in time
 UnknownModel              the client chose a model that Ollama does not have
-CannotContinue            the model cannot carry a reply on, as far as is known
+CannotContinue            the model cannot continue a reply, as far as is known
 """
 
 from collections.abc import Sequence
@@ -86,7 +86,7 @@ class UnknownModel(ApiError):
 
 
 class CannotContinue(ApiError):
-    """The model cannot carry a reply on, as far as is known."""
+    """The model cannot continue a reply, as far as is known."""
 
     status, code = 409, "cannot_continue"
-    message = "This model cannot carry a reply on: have it written anew."
+    message = "This model cannot continue a reply: regenerate it instead."

@@ -25,7 +25,7 @@ class Pulse:
         self.is_doubted = False
         self.is_hung = False  # doubted, and the probe got no answer either
         self.probe: asyncio.Task[None] | None = None
-        self.num_ctx = 0  # of a model's last call: with another the probe would load it anew
+        self.num_ctx = 0  # of a model's last call: with another, the probe would reload it
 
     def hear(self) -> None:
         """Note a sign of life."""
@@ -159,7 +159,7 @@ class Health:
             host.probe = None
 
     def _drop_probes_of_models(self) -> None:
-        """Have hung models probed anew: what was sent while Ollama hung may be lost."""
+        """Have hung models probed again: what was sent while Ollama hung may be lost."""
         for pulse in self._models.values():
             if pulse.probe:
                 pulse.probe.cancel()

@@ -33,7 +33,7 @@ from core.errors import ApiError
 # system prompt of its own.
 TOKENS_OF_A_TEMPLATE = 32
 
-OMISSION = "[…]"  # in the place of a text's middle
+OMISSION = "[…]"  # instead of the middle of a text
 LEAST_TOKENS_OF_A_TURN = 100
 
 
@@ -102,7 +102,7 @@ def plan(thread: Thread, path: Sequence[Message], text: str, window: int) -> Pro
     if tokens > budget:
         sizes = turn_sizes(kept, thread.model)
         least = front_size(thread) + new
-        # Where a long answer takes half of the window, there must be room to grow all the same;
+        # Where a long answer takes half of the window, there must still be room to grow;
         # where a long message does, the turns keep half of what it leaves.
         goal = max(min(num_ctx // 2, budget * 2 // 3), (least + budget) // 2)
         tokens = least + sum(sizes)
@@ -152,7 +152,7 @@ def replan(
 
 
 def shorten(turns: list[Turn], tokens: int) -> tuple[list[Turn], int]:
-    """Return the one turn in so many tokens, and how many characters of it were cut.
+    """Return the one turn cut to `tokens`, and how many characters of it were cut.
 
     The middle of its reply goes first; a question that leaves the reply less than half is cut, too.
     Without a turn where there is no room for one.
@@ -168,7 +168,7 @@ def shorten(turns: list[Turn], tokens: int) -> tuple[list[Turn], int]:
 
 
 def cut_middle(message: Message, tokens: int) -> Message:
-    """Return the message, or a copy of at most so many tokens with its middle left out."""
+    """Return the message, or a copy of at most `tokens` with its middle left out."""
     if size_of(message) <= tokens:
         return message
     text, kept = message.content, len(message.content) * tokens // size_of(message) // 2
@@ -186,7 +186,7 @@ def options_for(
 ) -> dict[str, Any]:
     """Return the options of the call that sends a thread's prompt.
 
-    Ollama loads a model anew for another `num_ctx`, so all calls have the model's: the thread's
+    Ollama reloads a model for another `num_ctx`, so all calls have the model's: the thread's
     bounds its prompts only. A reply that the thread does not limit may have
     `CHAT_REPLY_TOKENS_MAX` tokens, or as many as there is room for beside what is written already.
     What is written counts towards the limit, unless the reply `limits_anew`: its user has it

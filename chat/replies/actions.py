@@ -46,8 +46,8 @@ async def send(draft: Draft | Regeneration, thread: Thread) -> int:
 
 
 async def _start_shielded(draft: Draft | Regeneration, thread: Thread, window: int) -> int:
-    # A task of its own: when the client leaves at this moment, the reply that was stored must be
-    # written all the same. And a context of its own, since the reply outlives the request's.
+    # A task of its own: when the client leaves at this moment, the reply that was stored must
+    # still be written. And a context of its own, since the reply outlives the request's.
     context = contextvars.Context()
     task = asyncio.create_task(_start_and_write(draft, thread, window), context=context)
     try:

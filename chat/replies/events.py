@@ -146,7 +146,7 @@ class Cursor:
                 self.offset, self._is_aligned = rewind_offset, True
                 return Rewind(self.offset)
             self._is_aligned = len(text) >= self.offset
-        if len(thinking) < self._thinking_offset:  # it was all there was, and begins anew
+        if len(thinking) < self._thinking_offset:  # it was all there was, and starts over
             self._thinking_offset = 0
             return Rewind(self.offset)
         if len(thinking) > self._thinking_offset:

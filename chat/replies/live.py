@@ -149,7 +149,7 @@ class LiveReply:
             self._registry.checkpoint_soon()
 
     def react(self, state: RowState | None) -> None:
-        """Act on what the database says of this reply."""
+        """Act on the state of this reply's row."""
         if state and not state.is_mine:
             self.leave()
         elif (
@@ -236,7 +236,7 @@ class LiveReply:
             self._ticket = None
 
     async def _write(self) -> Stats:
-        """Have the model write; where it refuses the prompt as too long, once more with less."""
+        """Have the model write; where it refuses the prompt as too long, try again with less."""
         model, written = self.started.reply.model, neutralize_markup(self.text)
         while True:
             prompt = self.started.prompt
@@ -322,7 +322,7 @@ class LiveReply:
             except Exception:
                 if outcome.status == MessageStatus.INTERRUPTED:
                     raise
-                # The text can be kept all the same, without what came with it.
+                # The text can still be kept, without what came with it.
                 logger.exception("The end of reply %s cannot be stored", self.started.reply.pk)
                 outcome = Outcome(MessageStatus.INTERRUPTED, None, None, None, self.pieces)
             else:

@@ -12,7 +12,7 @@ from chat.models import Message, Thread
 class Parameters:
     """What a send wants of its reply alone.
 
-    `options` go on top of the thread's, `instructions` in the place of its system prompt. A reply
+    `options` are added to the thread's, `instructions` replace its system prompt. A reply
     in the background is written to its end, even if nobody reads it.
     """
 

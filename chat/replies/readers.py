@@ -1,8 +1,9 @@
-"""Whether anybody reads a running reply, in whatever process; all of it blocks on the database.
+"""Whether anybody, in any process, reads a running reply; every function blocks on the database.
 
-The process that writes a reply knows its own readers, and the row says since when there has been
-none (`unread_since`). A reader in another process says every few seconds that it is there
-(`followed_at`). One that leaves sets that time back; if others still read, they see it and say so.
+The process that writes a reply knows its own readers, and records since when it has had none
+(`unread_since`). A reader in another process reports every few seconds that it is still there
+(`followed_at`). When one leaves, it sets that time back; others who still read notice, and report
+again.
 """
 
 import logging
@@ -18,32 +19,32 @@ from chat.models import Message
 from chat.replies.lifecycle import silence_of
 from chat.replies.owner import this_process
 
-FOLLOWED_SECONDS = 5.0  # how often a reader in another process says that it is there
+FOLLOWED_SECONDS = 5.0  # how often a reader in another process reports that it is there
 FOLLOWED_FOR = timedelta(seconds=10)  # how long that is believed
-# What a reader that leaves makes of it: others have a second to say that they are still there.
+# To where a reader that leaves sets the time back: others have a second to report again.
 LEFT_AGO = timedelta(seconds=9)
-# When a reply makes way for another message: two seconds, less what it takes to notice that a
-# reader has left.
+# After this, a reply makes way for another message: two seconds, less the time it takes to notice
+# that a reader has left.
 ABANDONED_AFTER = timedelta(seconds=1.75)
 
 logger = logging.getLogger(__name__)
 
 
 def note_reader(reply_id: int) -> None:
-    """Say that somebody in this process reads a reply that another writes."""
+    """Record that somebody in this process reads a reply that another process writes."""
     Message.objects.filter(pk=reply_id).update(followed_at=Now())
 
 
 def note_reader_left(reply_id: int) -> None:
-    """Say that one of them has left; a database that is away is only logged."""
+    """Record that such a reader has left; where the database is away, only log it."""
     try:
         Message.objects.filter(pk=reply_id).update(followed_at=Now() - LEFT_AGO)
     except DatabaseError as error:
-        logger.warning("A reader who left reply %s could not be noted: %s", reply_id, error)
+        logger.warning("It could not be recorded that a reader left reply %s: %s", reply_id, error)
 
 
 def has_reader_left(reply: Message) -> bool:
-    """Return whether another reader of a reply, that was read `with_silence`, has just left."""
+    """Return whether another reader of a reply has just left; it was read `with_silence`."""
     if reply.followed_at is None:
         return False
     now = (reply.heartbeat_at or reply.created_at) + silence_of(reply)
@@ -51,7 +52,7 @@ def has_reader_left(reply: Message) -> bool:
 
 
 def save_unread(unread_for: Mapping[int, timedelta | None]) -> None:
-    """Store for how long replies of this process have had no reader, None where they have one."""
+    """Store how long replies of this process have had no reader; None where they have one."""
     for pk, duration in unread_for.items():
         since = None if duration is None else Now() - duration
         Message.objects.filter(pk=pk, owner=this_process()).update(unread_since=since)
@@ -73,5 +74,5 @@ def find_abandoned(thread_id: int) -> int | None:
 
 
 def time_since(field: str) -> Any:
-    """Return the time since a field's, by the database's clock."""
+    """Return the time that has passed since the field's, by the database's clock."""
     return ExpressionWrapper(Now() - F(field), output_field=DurationField())

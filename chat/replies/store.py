@@ -241,7 +241,7 @@ def continue_reply(reply: Message, model_window: int) -> StartedReply:
             raise Http404
         if not lifecycle.reopen(reply):
             raise CannotContinue(
-                "Only a reply that was cut short, and that nothing follows, goes on."
+                "Only a reply that was cut short, and that nothing follows, can be continued."
             )
         turns.enqueue(reply, reply.thread.user_id)
         statements.set_current_message(reply.thread, reply)

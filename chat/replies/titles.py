@@ -2,7 +2,7 @@
 
 The model is asked within the conversation, after its first reply has ended, so that its prompt
 cache holds everything but the question, and is still useful for the user's next message. The window
-is the same as for replies, or Ollama would load the model anew.
+is the same as for replies, or Ollama would reload the model.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Which processes serve at the moment; all of it blocks on the database."""
+"""Which processes are serving; every function blocks on the database."""
 
 from datetime import timedelta
 
@@ -18,7 +18,7 @@ def record_heartbeat() -> None:
 
 
 def record_end() -> None:
-    """Record that this process ends."""
+    """Record that this process is ending."""
     Worker.objects.filter(name=this_process()).delete()
 
 

@@ -163,7 +163,7 @@ class FirstMessage(ThreadSettings):
 
 
 class RegenerateRequest(Body):
-    """Which message to answer once more, without an id the last; with what, for this once."""
+    """Which message to answer again, by default the last, and with what, for this reply only."""
 
     message_id: MessageId | None = None
     model: ModelName | None = None

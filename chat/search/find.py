@@ -1,4 +1,4 @@
-"""Finds messages and titles of a user: the best first, and of those alike the newest.
+"""Finds a user's messages and titles: the best first, and the newest first among equals.
 
 The index tells which texts may have all words. They are read and rated in batches, the newest
 first: so a page costs the same for somebody with a million messages, and "best" means of the newest
@@ -104,7 +104,7 @@ def find(user: User, text: str, limit: int, cursor: str) -> tuple[list[Result], 
 
 
 def read_batch(user: User, query: Query, messages_below: int, titles_below: int) -> Batch:
-    """Read the newest texts with ids below these that may be hits, and rate them."""
+    """Read the newest texts below these ids that may be hits, and rate them."""
     messages, next_message = _within_budget(
         database.message_candidates(user.pk, query, messages_below, BATCH)
     )

@@ -45,7 +45,7 @@ def index_some(limit: int = BATCH) -> int:
 
 
 def catch_up(user: User) -> None:
-    """Index what a user has written just now, as far as it does not take long."""
+    """Index what a user has written just now, unless it takes long."""
     for _ in range(CATCH_UP_BATCHES):
         recent = UnindexedText.objects.order_by("-pk").values_list("pk", "thread_id")[:RECENT]
         queued = dict(recent)
@@ -88,7 +88,7 @@ def _index(queued: QuerySet[UnindexedText]) -> int:
             else:  # somebody else has read them as well, and may have stored a newer text
                 transaction.set_rollback(True)
     except IntegrityError:
-        pass  # one of them was deleted at this moment, as the next try will see
+        pass  # one of them was deleted just now, as the next try will see
     return len(rows)
 
 
@@ -112,7 +112,7 @@ def _store(
 
 
 def rebuild() -> Iterator[tuple[int, int]]:
-    """Index all texts anew, while the server runs; yield how many are done, and of how many.
+    """Index all texts again, while the server runs; yield how many are done, and of how many.
 
     What is found stays found. Where the process dies, the server does what it has queued.
     """

@@ -1,4 +1,4 @@
-"""What somebody searches for, and how well a text has it.
+"""What a user searches for, and how well a text matches it.
 
 Words, and "phrases" in quotation marks; a text must have all of them. The last word may be the
 beginning of one, as it is while somebody types, unless a space or a quotation mark ends it. There
@@ -87,7 +87,7 @@ class Query:
 
 
 def parse(text: str) -> Query:
-    """Return the query that a text stands for; it has no part where the text has no word."""
+    """Return the query of a text; it has no parts where the text has no words."""
     parts: list[Part] = []
     position = 0
     for quoted in QUOTED.finditer(text):

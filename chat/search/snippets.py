@@ -1,4 +1,4 @@
-"""The piece of a text that shows why it was found."""
+"""The part of a text that shows why it was found."""
 
 from collections.abc import Sequence
 from typing import NamedTuple

@@ -27,7 +27,7 @@ PROGRESS_SECONDS = 0.5
 ALREADY = Skipped("already_there", "It was imported before.")
 CHANGED = Skipped(
     "already_there",
-    "It was imported before, and has changed since: delete it here to import it anew.",
+    "It was imported before, and has changed since: delete it here to import it again.",
 )
 OLD = Skipped("expired", "It is older than what this server keeps.")
 
@@ -127,7 +127,7 @@ def store(user: User, imported: ImportedThread, models: Collection[str] | None) 
                 thread.save(update_fields=["current_message"])
             log.thread_changed(thread.pk, user.pk)
     except IntegrityError:
-        _refuse_known(user, imported)  # it was imported at this moment
+        _refuse_known(user, imported)  # it was imported just now
         raise
     return thread
 

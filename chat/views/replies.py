@@ -136,7 +136,7 @@ async def stream_response_in_new_thread(
 async def regenerate_response(
     request: UserRequest, thread_id: int, body: schemas.RegenerateRequest = LAST_MESSAGE
 ) -> HttpResponseBase:
-    """Have the same question answered once more; answer with the reply as it is written."""
+    """Answer the same question again, with the reply as it is written."""
     options = body.options.chosen() if body.options else None
     parameters = Parameters(body.model or "", options, format=body.format)
     draft = Regeneration(request.auth, thread_id, body.message_id, key_of(request), parameters)

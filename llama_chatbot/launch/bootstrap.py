@@ -165,7 +165,7 @@ def base_python() -> str:
 
 
 def make_venv() -> None:
-    """Make `.venv` anew. If this is interrupted, the next start knows that it is unfinished."""
+    """Create `.venv` again. If this is interrupted, the next start knows that it is unfinished."""
     base = base_python()  # this may be the Python of the .venv that is about to be deleted
     print_now(f"Making .venv with {base}")
     shutil.rmtree(VENV, ignore_errors=True)

@@ -1,7 +1,7 @@
 """The second half of `make run`: starts and stops Memcached, the bundled model and the server.
 
 An Ollama or a Memcached that is already running, and that the settings name, is used and left
-alone. What is started here listens on localhost, and only the server is told on which port.
+alone. What is started here listens on localhost, and only the server knows on which port.
 """
 
 import asyncio
@@ -105,7 +105,7 @@ class Children:
 
 
 def free_port() -> int:
-    """Return a port that is free at this moment."""
+    """Return a port that is free right now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -1,4 +1,4 @@
-"""`manage.py rebuildsearch`: index all messages and titles anew."""
+"""`manage.py rebuildsearch`: index all messages and titles again."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ class Command(BaseCommand):
     """Rebuilds the search index, with a progress bar."""
 
     help = (
-        "Indexes all messages and titles anew, while the server runs; what is found stays found. "
+        "Indexes all messages and titles again, while the server runs; what is found stays found. "
         "If it is interrupted, start it again."
     )
 

@@ -29,7 +29,9 @@ class Form(ABC):
 
     content_type: ClassVar[str]
     fixed_headers: ClassVar[dict[str, str]] = {}
-    is_replay: ClassVar[bool] = False  # begins anew for whoever follows a reply, while it runs only
+    is_replay: ClassVar[bool] = (
+        False  # starts over for whoever follows a reply, and only while it runs
+    )
 
     def __init__(self, reply_id: int) -> None:
         self.reply_id = reply_id

@@ -20,7 +20,7 @@ class StartData(BaseModel):
 
 
 class QueuedData(BaseModel):
-    """The reply waits for its turn; so many are before it."""
+    """The reply waits for its turn; `position` says how many are ahead of it."""
 
     position: int
 
