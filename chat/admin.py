@@ -8,19 +8,21 @@ from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
 from django.contrib import admin
+from django.contrib.messages import WARNING
 from django.core.exceptions import PermissionDenied
 from django.db.models import BigIntegerField, Count, F, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce, Left
 from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
-from django.shortcuts import get_object_or_404
+from django.shortcuts import get_object_or_404, redirect
+from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils.html import format_html
 from django.utils.text import Truncator
 
 from accounts.admin import UserAdmin as AccountsUserAdmin
 from accounts.models import User
-from chat import threads
+from chat import operations, threads
 from chat.models import Message, MessageQuerySet, RatedReply, Thread, Usage
 from chat.views.transfer import account_download
 from core import audit
@@ -281,3 +283,30 @@ class UsageAdmin(OfUsersAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Usage]:
         """Return the usage of the users that there are."""
         return of_visible_users(super().get_queryset(request))
+
+    def get_urls(self) -> Any:
+        """Add the page of what runs now."""
+        page = self.admin_site.admin_view(self.operations)
+        return [path("now/", page, name="chat_operations"), *super().get_urls()]
+
+    def operations(self, request: HttpRequest) -> HttpResponseBase:
+        """Show what runs now and how much was used lately; stop a reply, with a form's `reply_id`.
+
+        The page is for those who may view usage, and stopping for those who may change messages.
+        """
+        may_stop = request.user.has_perm("chat.change_message")
+        if not self.has_view_permission(request) or (request.method == "POST" and not may_stop):
+            raise PermissionDenied
+        if request.method == "POST":
+            if operations.stop(request.POST.get("reply_id", "")):
+                self.message_user(request, "The reply is stopped.")
+            else:
+                self.message_user(request, "That reply does not run any more.", WARNING)
+            return redirect("admin:chat_operations")
+        context = {
+            **self.admin_site.each_context(request),
+            **operations.overview(),
+            "title": "What runs now",
+            "may_stop": may_stop,
+        }
+        return TemplateResponse(request, "admin/chat/operations.html", context)

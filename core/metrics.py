@@ -68,7 +68,7 @@ time_to_first_chunk = Histogram(
 )
 reply_seconds = Histogram(
     "gen_ai_client_operation_duration_seconds",
-    "Time from the call to the model to the end of the reply.",
+    "Time from a reply's beginning to its end, with the time that it waits for its turn.",
     [*MODEL, "error_type"],
     buckets=SECONDS,
     registry=registry,
