@@ -1,4 +1,4 @@
-"""Calls that take no fields refuse them: who sends some expects something else to happen."""
+"""Calls refuse fields that they do not know: who sends some expects something else to happen."""
 
 import pytest
 
@@ -24,7 +24,7 @@ JSON = {"Content-Type": "application/json"}
         ("POST", "/chat/threads/{thread}/stop/", 200),
     ],
 )
-def test_a_call_that_takes_no_fields_refuses_them(
+def test_a_call_refuses_fields_that_it_does_not_know(
     ann: Caller, method: str, path: str, status: int
 ) -> None:
     thread = ann.thread()
@@ -32,9 +32,9 @@ def test_a_call_that_takes_no_fields_refuses_them(
     if "deactivate" in path:
         User.objects.update(is_staff=True)
 
-    answer = ann.request(method, path, json={"ids": [1]})
+    answer = ann.request(method, path, json={"id": [1]})
     body = error_of(answer, 400, "invalid")
-    assert body["fields"].keys() == {"ids"}
+    assert body["fields"].keys() == {"id"}
     error_of(ann.request(method, path, json=[1]), 400, "invalid")
     error_of(ann.request(method, path, content=b"ids=1"), 415, "unsupported_media_type")
     error_of(ann.request(method, path, content=b"{", headers=JSON), 400, "invalid_json")
