@@ -8,7 +8,14 @@ import pytest
 from django.apps import apps
 from django.core.management import call_command
 from django.db import connection
-from django.db.migrations import AddField, Migration, RemoveField, RenameField, RenameModel
+from django.db.migrations import (
+    AddField,
+    DeleteModel,
+    Migration,
+    RemoveField,
+    RenameField,
+    RenameModel,
+)
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.operations.base import Operation
 from django.db.models import NOT_PROVIDED, Field
@@ -58,7 +65,7 @@ def test_new_columns_have_a_default_in_the_database_or_may_be_null(migration: Mi
 def test_no_column_that_the_release_before_knows_is_removed_or_renamed(
     migration: Migration,
 ) -> None:
-    kinds = (RemoveField, RenameField, RenameModel)
+    kinds = (DeleteModel, RemoveField, RenameField, RenameModel)
 
     assert [each for each in migration.operations if isinstance(each, kinds)] == []
 
