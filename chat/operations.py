@@ -12,8 +12,8 @@ from django.db.models import F, Q, Sum
 from django.utils import timezone
 
 from chat.models import Message, MessageStatus, Sender, Turn, Usage
+from chat.ollama import placement
 from chat.replies import actions
-from chat.replies.log import host as only_host
 from core import audit
 
 MAX_RUNNING = 200  # replies on the page
@@ -32,7 +32,7 @@ class Running(NamedTuple):
     user_id: int
     username: str
     model: str
-    host: str  # "" while it waits
+    host: str  # "" while it waits; one of several where turns are not limited
     seconds: int
 
 
@@ -93,13 +93,14 @@ def running() -> list[Running]:
     )
     turns = Turn.objects.filter(reply_id__in=[pk for pk, *_ in found])
     hosts = dict(turns.values_list("reply_id", "host"))
+    any_host = " or ".join(map(placement.without_password, placement.hosts()))
     return [
         Running(
             pk,
             user_id,
             username,
             model,
-            hosts.get(pk, only_host()).rpartition("@")[2],
+            placement.without_password(hosts[pk]) if pk in hosts else any_host,
             max(0, round((now - created_at).total_seconds())),
         )
         for pk, user_id, username, model, created_at in found

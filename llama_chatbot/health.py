@@ -16,6 +16,7 @@ from ninja import Router, Schema, Status
 
 from chat.ollama import calls
 from chat.ollama.errors import ModelError
+from chat.ollama.placement import hosts, without_password
 from chat.replies import workers
 from core.database import in_background, outage
 
@@ -66,6 +67,7 @@ class Readiness:
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="health")
         self._check: asyncio.Task[dict[str, str]] | None = None
         self._began_at = 0.0  # of time.monotonic()
+        self.hosts: dict[str, bool] = {}  # whether each Ollama answered, as of the last check
 
     async def read(self) -> dict[str, str]:
         """Return the state, checked within the last half second."""
@@ -77,12 +79,12 @@ class Readiness:
         return await asyncio.shield(self._check)
 
     async def _run(self) -> dict[str, str]:
-        database, cache, ollama = await asyncio.gather(
+        database, cache, self.hosts = await asyncio.gather(
             with_timeout(in_background(self._threads, check_database)),
             with_timeout(in_background(self._threads, check_cache)),
-            with_timeout(check_ollama()),
+            hosts_up(),  # whose calls have a time-out of their own
         )
-        return {"database": database, "cache": cache, "ollama": ollama}
+        return {"database": database, "cache": cache, "ollama": state_of(self.hosts)}
 
 
 readiness = Readiness()
@@ -122,10 +124,18 @@ def check_cache() -> str:
     return str(cache.get(key, "does not answer"))
 
 
-async def check_ollama() -> str:
-    """Ask Ollama for its version."""
-    try:
-        await calls.version()
-    except ModelError:
-        return "does not answer"
-    return "ok"
+async def hosts_up() -> dict[str, bool]:
+    """Return whether each Ollama answers, by its address."""
+    answers = await asyncio.gather(*map(calls.version, hosts()), return_exceptions=True)
+    return {
+        without_password(host): not isinstance(answer, ModelError)
+        for host, answer in zip(hosts(), answers, strict=True)
+    }
+
+
+def state_of(hosts: dict[str, bool]) -> str:
+    """Return "ok" or which hosts do not answer."""
+    away = [host for host, is_up in hosts.items() if not is_up]
+    if not away:
+        return "ok"
+    return "does not answer" if len(hosts) == 1 else f"{', '.join(away)}: no answer"

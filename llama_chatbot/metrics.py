@@ -19,7 +19,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from chat.models import Message, Turn
 from chat.ollama import calls
-from chat.replies.log import host
+from chat.ollama.placement import hosts, without_password
 from core import metrics, shared_metrics
 from core.addresses import client_address
 from core.database import in_background
@@ -100,8 +100,10 @@ def sample() -> None:
         metrics.pool_size.labels(name).set(use.size)
         metrics.pool_in_use.labels(name).set(use.in_use)
         metrics.pool_waiting.labels(name).set(use.waiting)
-    metrics.host_calls.labels(host()).set(calls.health.calls_under_way)
-    metrics.host_breaker_open.labels(host()).set(calls.health.is_hung)
+    for host in hosts():
+        name, health = without_password(host), calls.health_of(host)
+        metrics.host_calls.labels(name).set(health.calls_under_way)
+        metrics.host_breaker_open.labels(name).set(health.is_hung)
 
 
 def pools() -> Iterator[tuple[str, Use]]:
@@ -167,7 +169,8 @@ def asked_now(state: dict[str, str], replies: Replies | None) -> Iterator[Metric
     host_up = GaugeMetricFamily(
         "llama_chatbot_ollama_up", "Whether an Ollama answers.", labels=["host"]
     )
-    host_up.add_metric([host()], state["ollama"] == "ok")
+    for host, is_up in readiness.hosts.items():
+        host_up.add_metric([host], is_up)
     yield host_up
     if replies:
         yield GaugeMetricFamily(

@@ -56,13 +56,18 @@ def origins(name: str) -> list[str]:
     return [origin(item.strip()) for item in items if item.strip()]
 
 
-def http_url(name: str, default: str) -> str:
-    """Read the address of an HTTP server, with or without the scheme, as Ollama accepts it."""
-    value = env.str(name, default)
-    parts = urlsplit(value if "://" in value else f"http://{value}")
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
-        raise EnvError("it is not an address such as http://127.0.0.1:11434")
-    return value
+def http_urls(name: str, default: str) -> str:
+    """Read the addresses of HTTP servers, comma-separated, each once."""
+    values = [value.strip() for value in env.str(name, default).split(",")]
+    for value in values:
+        parts = urlsplit(value if "://" in value else f"http://{value}")
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
+            raise EnvError(
+                "it is not an address such as http://127.0.0.1:11434, or several of them"
+            )
+    if len(set(values)) < len(values):
+        raise EnvError("it names an address twice")
+    return ",".join(values)
 
 
 def email_settings(name: str, default: str) -> dict[str, Any]:
@@ -319,7 +324,7 @@ DEFAULT_FROM_EMAIL: str = read(env.str, "DEFAULT_FROM_EMAIL", "Llama Chatbot <no
 
 # --- Chat ---------------------------------------------------------------------------------------
 
-OLLAMA_HOST: str = read(http_url, "OLLAMA_HOST", "http://127.0.0.1:11434")
+OLLAMA_HOST: str = read(http_urls, "OLLAMA_HOST", "http://127.0.0.1:11434")
 OLLAMA_MODEL: str = read(env.str, "OLLAMA_MODEL", "llama3.2", validate=validate.Length(min=1))
 OLLAMA_PARALLEL: int = read(env.int, "OLLAMA_PARALLEL", 0, validate=validate.Range(min=0))
 OLLAMA_QUEUE_MAX: int = read(env.int, "OLLAMA_QUEUE_MAX", 1000, validate=validate.Range(min=1))

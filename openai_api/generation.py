@@ -11,6 +11,7 @@ from typing import Any
 from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db import transaction
+from django.utils import timezone
 
 from accounts.models import User
 from chat import usage
@@ -19,6 +20,7 @@ from chat.models import MessageStatus
 from chat.ollama import client
 from chat.ollama.client import ChatMessage, Stats
 from chat.ollama.errors import ModelError, PromptTooLong, UnknownModel
+from chat.ollama.placement import without_password
 from chat.prompt.estimate import estimate
 from chat.prompt.marks import neutralize_markup
 from chat.prompt.window import TOKENS_OF_A_TEMPLATE
@@ -51,11 +53,10 @@ class Generation:
         self.text = self.thinking = ""
         self.pieces = 0
         self.began_at = self._turn_at = time.monotonic()
-        self._ticket = Ticket(
-            user.pk, model, conversation_of(messages), on_move=lambda: self._news.set()
-        )
         self.first_token_ms: int | None = None
         self._news = asyncio.Event()
+        self._queued_at = timezone.now()
+        self._ticket = self._make_ticket()
         # A context of its own: its last query comes after the request, where a reader leaves.
         self._task = asyncio.get_running_loop().create_task(
             self._write(), context=contextvars.Context()
@@ -100,15 +101,39 @@ class Generation:
     async def _write(self) -> Stats:
         stats = None
         try:
-            async with live.registry.queue.turn(self._ticket):
-                self._turn_at = time.monotonic()
-                stats = await client.chat(
-                    self.model, self.messages, self.options, self._add, format=self.format
-                )
+            while stats is None:
+                stats = await self._write_at_a_host()
             return stats
         finally:
             if stats or self.pieces:
                 await self._count(stats)
+
+    async def _write_at_a_host(self) -> Stats | None:
+        """Have a host write; None where it failed before its first word, and others are left."""
+        try:
+            async with live.registry.queue.turn(self._ticket) as host:
+                self._turn_at = time.monotonic()
+                return await client.chat(
+                    host, self.model, self.messages, self.options, self._add, format=self.format
+                )
+        except PromptTooLong:
+            raise
+        except ModelError:
+            failed = self._ticket.avoided | {self._ticket.host}
+            if self.pieces or failed.issuperset(client.hosts_of(self.model)):
+                raise
+            self._ticket = self._make_ticket(failed)
+            return None
+
+    def _make_ticket(self, failed: frozenset[str] = frozenset()) -> Ticket:
+        return Ticket(
+            self.user.pk,
+            self.model,
+            conversation_of(self.messages),
+            queued_at=self._queued_at,
+            avoided=failed,
+            on_move=self._news.set,
+        )
 
     async def _count(self, stats: Stats | None) -> None:
         """Add to what the user has used."""
@@ -153,7 +178,7 @@ class Generation:
                 model=self.model,
                 code=error.code if isinstance(error, ApiError) else None,
                 finish_reason=stats.finish_reason if stats else None,
-                host=log.host(),
+                host=without_password(self._ticket.host),
                 prompt_tokens=prompt_tokens,
                 completion_tokens=completion_tokens,
                 first_token_ms=self.first_token_ms,

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 import aiohttp
 import httpx
@@ -11,6 +12,7 @@ from django.conf import settings
 
 from chat.ollama.errors import ModelTimeout, ModelUnavailable
 from chat.ollama.hosts import Call, Health
+from chat.ollama.placement import hosts
 from chat.ollama.refusals import model_error
 from chat.ollama.transport import client
 
@@ -23,12 +25,15 @@ GARBAGE = (ValueError, TypeError, AttributeError, LookupError, RecursionError)
 
 
 @asynccontextmanager
-async def call(model: str = "", num_ctx: int = 0) -> AsyncIterator[Call]:
-    """Turn whatever goes wrong in a call to Ollama into one of `errors`.
+async def call(host: str, model: str = "", num_ctx: int = 0) -> AsyncIterator[Call]:
+    """Turn whatever goes wrong in a call to a host into one of `errors`.
 
     `num_ctx` is 0 for a call that is only about a model, and does not need it to run.
     """
+    health = health_of(host)
     this = health.begin(model, num_ctx) if num_ctx else health.begin()
+    if num_ctx and len(hosts()) > 1:
+        health.watch()
     try:
         yield this
         this.hear()
@@ -47,18 +52,32 @@ async def call(model: str = "", num_ctx: int = 0) -> AsyncIterator[Call]:
         health.end(this)
 
 
-async def version(seconds: float = VERSION_SECONDS) -> str:
-    """Return Ollama's version: the cheapest sign of life. Raises `ModelError`."""
-    async with call(), asyncio.timeout(seconds):
-        return await client().version()
+async def version(host: str, seconds: float = VERSION_SECONDS) -> str:
+    """Return a host's version: the cheapest sign of life. Raises `ModelError`."""
+    async with call(host), asyncio.timeout(seconds):
+        return await client(host).version()
 
 
-async def _write_a_token(model: str, num_ctx: int) -> None:
+async def _write_a_token(host: str, model: str, num_ctx: int) -> None:
     seconds = settings.OLLAMA_FIRST_TOKEN_TIMEOUT_SECONDS
-    async with call(model, num_ctx), asyncio.timeout(seconds):
-        await client().generate(
+    async with call(host, model, num_ctx), asyncio.timeout(seconds):
+        await client(host).generate(
             model, "1", raw=True, think=False, options={"num_ctx": num_ctx, "num_predict": 1}
         )
 
 
-health = Health(lambda: version(PROBE_SECONDS), _write_a_token)
+healths: dict[str, Health] = {}  # by host
+
+
+def health_of(host: str) -> Health:
+    """Return what is known of a host's health."""
+    if host not in healths:
+        healths[host] = Health(lambda: version(host, PROBE_SECONDS), partial(_write_a_token, host))
+    return healths[host]
+
+
+def revive() -> None:
+    """Have the hosts and models that do not answer asked whether they do again, with several."""
+    if len(hosts()) > 1:
+        for host in hosts():
+            health_of(host).revive()

@@ -22,16 +22,19 @@ from django.core.cache import cache
 from chat.formats import Format
 from chat.ollama import calls
 from chat.ollama.calls import call
-from chat.ollama.errors import ModelUnavailable, UnknownModel
+from chat.ollama.errors import ModelError, ModelUnavailable, UnknownModel
+from chat.ollama.placement import hosts
 from chat.ollama.transport import client
 
-MODELS_CACHE_KEY = "ollama-models"
+MODELS_CACHE_KEY = "ollama-models-by-host"
 MODELS_CACHE_SECONDS = 30
+FEWER_MODELS_CACHE_SECONDS = 3  # while a host does not answer
 LOOK_UP_SECONDS = 10.0
 NANOSECONDS_IN_A_MILLISECOND = 1_000_000
 MAX_STORED_NUMBER = 2**31 - 1
 
 OnPart = Callable[[str, str], None]
+Answer = TypeVar("Answer")
 Part = TypeVar("Part", ollama.ChatResponse, ollama.GenerateResponse)
 
 
@@ -65,6 +68,7 @@ class Stats(NamedTuple):
 
 
 async def chat(
+    host: str,
     model: str,
     messages: Sequence[ChatMessage],
     options: dict[str, Any],
@@ -73,7 +77,7 @@ async def chat(
     think: bool | None = None,
     format: Format | None = None,
 ) -> Stats:
-    """Have `model` write a reply, and return what Ollama reports of it.
+    """Have `model` write a reply at a host, and return what Ollama reports of it.
 
     `on_part(text, thinking)` gets each piece as it comes. A model that can think does, unless
     `think` is False. `format` is "json" or a JSON schema to which Ollama holds the reply.
@@ -83,11 +87,14 @@ async def chat(
     def read(part: ollama.ChatResponse) -> tuple[str | None, str | None]:
         return part.message.content, part.message.thinking
 
-    parts = client().chat(model, messages, options=options, think=think, format=format, stream=True)
-    return await relay(model, options, parts, read, on_part)
+    parts = client(host).chat(
+        model, messages, options=options, think=think, format=format, stream=True
+    )
+    return await relay(host, model, options, parts, read, on_part)
 
 
 async def relay(
+    host: str,
     model: str,
     options: dict[str, Any],
     request: Awaitable[AsyncIterator[Part]],
@@ -102,26 +109,27 @@ async def relay(
     limit, armed_at = settings.OLLAMA_NEXT_TOKEN_TIMEOUT_SECONDS, -math.inf
     rearm_after = min(1.0, limit / 10)
     async with (
-        call(model, options.get("num_ctx", 0)) as this,
+        call(host, model, options.get("num_ctx", 0)) as this,
         asyncio.timeout(settings.OLLAMA_FIRST_TOKEN_TIMEOUT_SECONDS) as patience,
-        aclosing(cast(AsyncGenerator[Part], await request)) as parts,
     ):
-        async for part in parts:
-            # Not for every token: setting a timer costs a tenth of relaying one.
-            if (now := loop.time()) - armed_at > rearm_after:
-                armed_at = now
-                patience.reschedule(now + limit)
-                this.hear()
-            text, thinking = read(part)
-            if text or thinking:
-                on_part(storable(text), storable(thinking))
-            if part.done:
-                return Stats(
-                    count_or_zero(part.prompt_eval_count),
-                    count_or_zero(part.eval_count),
-                    count_or_zero((part.total_duration or 0) // NANOSECONDS_IN_A_MILLISECOND),
-                    "length" if part.done_reason == "length" else "stop",
-                )
+        this.give_up = lambda: patience.reschedule(loop.time())
+        async with aclosing(cast(AsyncGenerator[Part], await request)) as parts:
+            async for part in parts:
+                # Not for every token: setting a timer costs a tenth of relaying one.
+                if (now := loop.time()) - armed_at > rearm_after:
+                    armed_at = now
+                    patience.reschedule(now + limit)
+                    this.hear()
+                text, thinking = read(part)
+                if text or thinking:
+                    on_part(storable(text), storable(thinking))
+                if part.done:
+                    return Stats(
+                        count_or_zero(part.prompt_eval_count),
+                        count_or_zero(part.eval_count),
+                        count_or_zero((part.total_duration or 0) // NANOSECONDS_IN_A_MILLISECOND),
+                        "length" if part.done_reason == "length" else "stop",
+                    )
     raise ModelUnavailable("The model server ended in the middle of the reply.")
 
 
@@ -139,24 +147,87 @@ def storable(text: str | None) -> str:
 
 
 async def models(*, fresh: bool = False) -> list[Model]:
-    """Return the models that Ollama has, at most 30 s old. Raises `ModelError`."""
-    found: list[Model] | None = None if fresh else await cache.aget(MODELS_CACHE_KEY)
-    if found is None:
-        await calls.health.check()
-        async with call(), asyncio.timeout(LOOK_UP_SECONDS):
-            listing = await client().list()
-        found = [
-            Model(
-                name=model.model or "",
-                size=int(model.size or 0),
-                family=(model.details and model.details.family) or "",
-                parameter_size=(model.details and model.details.parameter_size) or "",
-                modified_at=model.modified_at.isoformat() if model.modified_at else "",
-            )
-            for model in listing.models
-        ]
-        await cache.aset(MODELS_CACHE_KEY, found, MODELS_CACHE_SECONDS)
+    """Return the models of all hosts, at most 30 s old. Raises `ModelError`."""
+    by_name: dict[str, Model] = {}
+    for found in (await _models_by_host(fresh=fresh)).values():
+        for model in found:
+            by_name.setdefault(model["name"], model)
+    return list(by_name.values())
+
+
+_names: dict[str, set[str]] = {}  # of the models of each host that has told
+
+
+async def _models_by_host(*, fresh: bool = False) -> dict[str, list[Model]]:
+    """Return the models of each host that answers. Raises `ModelError` where none does."""
+    told: dict[str, list[Model] | None] | None
+    told = None if fresh else await cache.aget(MODELS_CACHE_KEY)
+    if told is None or told.keys() != set(hosts()):
+        told, failure = {}, None
+        answers = await asyncio.gather(*map(_models_at, hosts()), return_exceptions=True)
+        for host, answer in zip(hosts(), answers, strict=True):
+            if isinstance(answer, ModelError):
+                failure, told[host] = failure or answer, None
+            elif isinstance(answer, BaseException):
+                raise answer
+            else:
+                told[host] = answer
+        if failure and not any(models is not None for models in told.values()):
+            raise failure
+        seconds = FEWER_MODELS_CACHE_SECONDS if failure else MODELS_CACHE_SECONDS
+        await cache.aset(MODELS_CACHE_KEY, told, seconds)
+    found = {host: models for host, models in told.items() if models is not None}
+    _names.clear()
+    _names.update({host: {model["name"] for model in models} for host, models in found.items()})
     return found
+
+
+async def _models_at(host: str) -> list[Model]:
+    await calls.health_of(host).check()
+    async with call(host), asyncio.timeout(LOOK_UP_SECONDS):
+        listing = await client(host).list()
+    return [
+        Model(
+            name=model.model or "",
+            size=int(model.size or 0),
+            family=(model.details and model.details.family) or "",
+            parameter_size=(model.details and model.details.parameter_size) or "",
+            modified_at=model.modified_at.isoformat() if model.modified_at else "",
+        )
+        for model in listing.models
+    ]
+
+
+def hosts_of(model: str) -> Sequence[str]:
+    """Return the hosts that a call for a model can go to.
+
+    These answer and have it, as far as is known; where there are none, the call finds out.
+    """
+    if len(hosts()) == 1:
+        return hosts()
+    name = full_name(model)
+    having = [host for host in hosts() if host not in _names or name in _names[host]]
+    up = [host for host in having if calls.health_of(host).is_up(model)]
+    return up or having or hosts()
+
+
+def running() -> dict[str, int]:
+    """Return how many calls of this process have a model write, by host."""
+    return {host: calls.health_of(host).running for host in hosts()}
+
+
+async def at_any(model: str, ask: Callable[[str], Awaitable[Answer]]) -> Answer:
+    """Return the answer of the first host of a model that answers. Raises `ModelError`."""
+    if len(hosts()) > 1:
+        calls.revive()
+        await _models_by_host()
+    failure: ModelError | None = None
+    for host in hosts_of(model):
+        try:
+            return await ask(host)
+        except ModelError as error:
+            failure = failure or error
+    raise failure or ModelUnavailable
 
 
 def full_name(model: str) -> str:
@@ -181,16 +252,21 @@ class ModelDetails(NamedTuple):
     has_renderer: bool  # one of Ollama's own takes the place of the template
 
 
-_details: dict[str, tuple[ModelDetails, float]] = {}  # by model, with the time of reading
+# By host and model, with the time of reading.
+_details: dict[tuple[str, str], tuple[ModelDetails, float]] = {}
 
 
 async def details(model: str) -> ModelDetails:
     """Return what Ollama reports about `model`, at most 30 s old. Raises `ModelError`."""
-    await calls.health.check(model)
-    known, read_at = _details.get(model, (None, 0.0))
+    return await at_any(model, lambda host: _details_at(host, model))
+
+
+async def _details_at(host: str, model: str) -> ModelDetails:
+    await calls.health_of(host).check(model)
+    known, read_at = _details.get((host, model), (None, 0.0))
     if known is None or time.monotonic() - read_at > MODELS_CACHE_SECONDS:
-        async with call(model), asyncio.timeout(LOOK_UP_SECONDS):
-            shown = await client().show(model)
+        async with call(host, model), asyncio.timeout(LOOK_UP_SECONDS):
+            shown = await client(host).show(model)
             info = shown.modelinfo or {}
             length = info.get(f"{info.get('general.architecture')}.context_length")
         known = ModelDetails(
@@ -198,7 +274,7 @@ async def details(model: str) -> ModelDetails:
             shown.template or "",
             bool((shown.model_extra or {}).get("renderer")),
         )
-        _details[model] = known, time.monotonic()
+        _details[host, model] = known, time.monotonic()
     return known
 
 
@@ -212,15 +288,15 @@ async def window(model: str) -> int:
     return min(await context_length(model), settings.CHAT_CONTEXT_WINDOW_MAX)
 
 
-def pull(model: str) -> Iterator[tuple[str, int, int]]:
-    """Have Ollama download a model; yield its status, the bytes done and the bytes in total.
+def pull(host: str, model: str) -> Iterator[tuple[str, int, int]]:
+    """Have a host download a model; yield its status, the bytes done and the bytes in total.
 
     Blocks: meant for the command line. Raises `ModelError`.
     """
     try:
-        for progress in ollama.Client(host=settings.OLLAMA_HOST).pull(model, stream=True):
+        for progress in ollama.Client(host=host).pull(model, stream=True):
             yield progress.status or "", progress.completed or 0, progress.total or 0
     except ollama.ResponseError as error:
         raise ModelUnavailable(f"Ollama could not pull {model}: {error.error}.") from None
     except (httpx.TransportError, ConnectionError):
-        raise ModelUnavailable(f"Ollama does not answer at {settings.OLLAMA_HOST}.") from None
+        raise ModelUnavailable(f"Ollama does not answer at {host}.") from None

@@ -37,14 +37,19 @@ _can_render: dict[tuple[str, str], bool] = {}  # by host and model
 
 async def can_continue(model: str) -> bool:
     """Return whether `model` can continue a reply, as far as is known. Raises `ModelError`."""
-    key = (settings.OLLAMA_HOST, model)
-    if not _can_render.get(key):
-        prompt = await render(model, QUESTION, {"num_ctx": await client.window(model)})
-        _can_render[key] = prompt is not None
-    return _can_render[key] or await leaves_reply_open(model)
+    window = await client.window(model)
+
+    async def can_render(host: str) -> bool:
+        if not _can_render.get((host, model)):
+            prompt = await render(host, model, QUESTION, {"num_ctx": window})
+            _can_render[host, model] = prompt is not None
+        return _can_render[host, model]
+
+    return await client.at_any(model, can_render) or await leaves_reply_open(model)
 
 
 async def continue_chat(
+    host: str,
     model: str,
     messages: Sequence[ChatMessage],
     written: str,
@@ -57,32 +62,31 @@ async def continue_chat(
     would stand in a later prompt, and part of the prompt's count. Raises `CannotContinue`, and
     `ModelError`: `PromptTooLong` where the reply has filled the window.
     """
-    prompt = await render(model, messages, options)
+    prompt = await render(host, model, messages, options)
     if prompt is not None:
-        request = transport.client().generate(
+        request = transport.client(host).generate(
             model, prompt + written, raw=True, think=False, options=options, stream=True
         )
         return await client.relay(
-            model, options, request, lambda part: (part.response, part.thinking), on_part
+            host, model, options, request, lambda part: (part.response, part.thinking), on_part
         )
     if not await leaves_reply_open(model):
         raise CannotContinue
     open_messages = [*messages, ChatMessage(role="assistant", content=written)]
     rest = WithoutPrefix(written, on_part)
-    stats = await client.chat(model, open_messages, options, rest.add, think=False)
+    stats = await client.chat(host, model, open_messages, options, rest.add, think=False)
     rest.end()
     return stats
 
 
 async def render(
-    model: str, messages: Sequence[ChatMessage], options: dict[str, Any]
+    host: str, model: str, messages: Sequence[ChatMessage], options: dict[str, Any]
 ) -> str | None:
     """Return the prompt of a chat up to where the text of its answer begins.
 
     None where Ollama does not know how to. The model is loaded with `options`. Raises `ModelError`.
     """
-    host = settings.OLLAMA_HOST
-    if host in _without_rendering and _without_rendering[host] == await calls.version():
+    if host in _without_rendering and _without_rendering[host] == await calls.version(host):
         return None
     body = {
         "model": model,
@@ -92,14 +96,14 @@ async def render(
         "shift": False,
         "options": {**options, "num_predict": 1},
     }
-    await calls.health.check(model)
+    await calls.health_of(host).check(model)
     async with (
-        call(model, options.get("num_ctx", 0)),
+        call(host, model, options.get("num_ctx", 0)),
         asyncio.timeout(settings.OLLAMA_FIRST_TOKEN_TIMEOUT_SECONDS),
     ):
-        prompt = await transport.client().render(body)
+        prompt = await transport.client(host).render(body)
     if prompt is None:
-        _without_rendering[host] = await calls.version()
+        _without_rendering[host] = await calls.version(host)
         return None
     for ending, rest in BEFORE_AN_ANSWER:
         if ending.search(prompt):

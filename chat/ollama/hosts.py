@@ -6,13 +6,16 @@ then decides for all that wait.
 """
 
 import asyncio
+import contextvars
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 from chat.ollama.errors import ModelError, ModelTimeout, ModelUnavailable
 
 DOUBTED_SECONDS = 3.0  # of silence while a call waits
 FAIL_FAST_SECONDS = 3.0  # after a failed probe, before the next one
+WATCH_SECONDS = 1.0  # between two looks at whether a host is silent
 HOST_PROBES = 2  # before Ollama counts as down: each takes another connection
 MODEL_PROBE_PATIENCE_SECONDS = 3.0  # for a model's probe, which goes on beyond
 
@@ -41,14 +44,19 @@ class Call:
     """One call to Ollama."""
 
     def __init__(self, host: Pulse, model: Pulse | None) -> None:
-        self.began_at = self.heard_at = time.monotonic()
-        self.is_waiting = True
+        self.heard_at = time.monotonic()
+        # Ends it at once, where another host can go on with what it does.
+        self.give_up: Callable[[], None] = lambda: None
         self._host = host
         self._model = model
 
+    @property
+    def has_model(self) -> bool:
+        """Whether it has a model write."""
+        return self._model is not None
+
     def hear(self) -> None:
         """Note that something of the answer has come."""
-        self.is_waiting = False
         self.heard_at = time.monotonic()
         self._host.hear()
         if self._model:
@@ -86,6 +94,7 @@ class Health:
         self._models: dict[str, Pulse] = {}
         self._calls: set[Call] = set()
         self._fail_until = 0.0  # time.monotonic()
+        self._watch: asyncio.Task[None] | None = None
 
     @property
     def calls_under_way(self) -> int:
@@ -110,6 +119,42 @@ class Health:
         """Note that a call has ended, however it did."""
         self._calls.discard(call)
 
+    @property
+    def running(self) -> int:
+        """How many calls there are that have a model write."""
+        return sum(call.has_model for call in self._calls)
+
+    def is_up(self, model: str) -> bool:
+        """Return whether nothing is known against this host, or this model of its."""
+        pulse = self._models.get(model)
+        return not self._host.is_doubted and not (pulse and pulse.is_doubted)
+
+    def revive(self) -> None:
+        """Have what does not answer probed in the background, unless that was a moment ago."""
+        host = self._host
+        if host.is_doubted and host.probe is None and time.monotonic() >= self._fail_until:
+            host.probe = asyncio.create_task(self._ask_host())
+        for model, pulse in self._models.items():
+            if not host.is_doubted and pulse.is_doubted and pulse.probe is None:
+                pulse.probe = asyncio.create_task(self._ask_model(model, pulse))
+
+    def watch(self) -> None:
+        """Have calls end as soon as the host is found to be silent, for as long as there are any.
+
+        Where there is no other host, they wait on: what hangs may go on.
+        """
+        if self._watch is None or self._watch.done():
+            self._watch = asyncio.create_task(self._keep_watch(), context=contextvars.Context())
+
+    async def _keep_watch(self) -> None:
+        while self.running:
+            await asyncio.sleep(WATCH_SECONDS)
+            with suppress(ModelUnavailable):
+                await self._check_host()
+            if self._host.is_hung:
+                for call in self._calls:
+                    call.give_up()
+
     async def check(self, model: str = "") -> None:
         """Raise `ModelUnavailable` if Ollama, or this model of its, is known not to answer."""
         await self._check_host()
@@ -128,7 +173,7 @@ class Health:
         if host.is_hung and now < self._fail_until:
             raise ModelUnavailable
         is_silent = now - host.heard_at > DOUBTED_SECONDS and any(
-            call.is_waiting and now - call.began_at > DOUBTED_SECONDS for call in self._calls
+            now - call.heard_at > DOUBTED_SECONDS for call in self._calls
         )
         if host.is_doubted or is_silent:
             if host.probe is None:

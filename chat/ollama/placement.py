@@ -14,12 +14,12 @@ LOAD_FACTOR = 1.25  # how many times the mean number of calls a host may have
 
 def hosts() -> Sequence[str]:
     """Return the address of each Ollama."""
-    return (settings.OLLAMA_HOST,)
+    return [host.strip() for host in settings.OLLAMA_HOST.split(",")]
 
 
-def hosts_of(model: str) -> Sequence[str]:
-    """Return the hosts that can be called for a model."""
-    return hosts()
+def without_password(host: str) -> str:
+    """Return the address of a host as it may be shown."""
+    return host.rpartition("@")[2]
 
 
 def place(

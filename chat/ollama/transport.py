@@ -1,4 +1,4 @@
-"""Ollama's own client, one for each event loop, with the features that it lacks.
+"""Ollama's own client, one for each event loop and host, with the features that it lacks.
 
 Three private parts of it and of httpx are used here and nowhere else; each says what breaks when an
 upgrade takes it away, and `tests/test_private_parts.py` then fails with the same words.
@@ -77,28 +77,29 @@ async def split_at_newlines(response: httpx.Response) -> None:
     response.aiter_lines = lines  # type: ignore[method-assign]
 
 
-_clients: WeakKeyDictionary[asyncio.AbstractEventLoop, Client] = WeakKeyDictionary()
+# By event loop, then by host.
+_clients: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Client]] = WeakKeyDictionary()
 
 
-def client() -> Client:
-    """Return the event loop's one client: making one costs 25 ms."""
-    loop = asyncio.get_running_loop()
-    if loop not in _clients:
+def client(host: str) -> Client:
+    """Return the event loop's one client of a host: making one costs 25 ms."""
+    clients = _clients.setdefault(asyncio.get_running_loop(), {})
+    if host not in clients:
         transport = AiohttpTransport(
             # Every running reply holds a connection, so their number is not limited here.
             client=lambda: aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
         )
-        _clients[loop] = Client(
-            host=settings.OLLAMA_HOST,
+        clients[host] = Client(
+            host=host,
             transport=transport,
             timeout=httpx.Timeout(None, connect=settings.OLLAMA_CONNECT_TIMEOUT_SECONDS),
             headers={"Accept-Encoding": "identity"},  # lines are read as they arrive
             event_hooks={"response": [split_at_newlines]},
         )
-    return _clients[loop]
+    return clients[host]
 
 
 async def close() -> None:
-    """Close the event loop's client, at the end of the process."""
-    if opened := _clients.pop(asyncio.get_running_loop(), None):
+    """Close the event loop's clients, at the end of the process."""
+    for opened in _clients.pop(asyncio.get_running_loop(), {}).values():
         await opened.close()  # type: ignore[no-untyped-call]

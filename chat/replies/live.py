@@ -10,16 +10,18 @@ import contextvars
 import logging
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 
 from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db import InterfaceError, OperationalError
 
+from chat import usage
 from chat.models import MessageStatus
 from chat.ollama import client
 from chat.ollama.client import Stats
-from chat.ollama.continuation import continue_chat
+from chat.ollama.continuation import can_continue, continue_chat
 from chat.ollama.errors import CannotContinue, ModelError, ModelUnavailable, PromptTooLong
 from chat.prompt.marks import neutralize_markup
 from chat.prompt.window import options_for
@@ -75,6 +77,7 @@ class LiveReply:
         self._registry = registry
         self._ticket: Ticket | None = None  # while it waits for its turn, or has it
         self._turn_at = self.began_at
+        self._host = ""  # that writes it, or did so last
         self._waiters: list[asyncio.Future[bool]] = []
         self._waking: asyncio.TimerHandle | None = None
         self._cut_short: MessageStatus | None = None
@@ -218,25 +221,56 @@ class LiveReply:
                 self._waking = self.loop.call_later(wait, self._wake)
 
     async def _generate(self) -> Stats:
-        """Wait for the reply's turn, and have the model write it."""
+        """Have a host write in the reply's turn, and if it fails, others from where it was."""
         reply, thread = self.started.reply, self.started.thread
-        ticket = self._ticket = Ticket(
-            user_id=thread.user_id,
-            model=reply.model,
-            conversation=str(thread.pk),
-            reply_id=reply.pk,
-            queued_at=reply.created_at,
-            on_move=self._wake,
-        )
-        try:
-            async with self._registry.queue.turn(ticket):
-                self._turn_at = time.monotonic()
-                return await self._write()
-        finally:
-            self._ticket = None
+        failed: frozenset[str] = frozenset()
+        while True:
+            ticket = self._ticket = Ticket(
+                user_id=thread.user_id,
+                model=reply.model,
+                conversation=str(thread.pk),
+                reply_id=reply.pk,
+                queued_at=reply.created_at,
+                avoided=failed,
+                on_move=self._wake,
+            )
+            try:
+                async with self._registry.queue.turn(ticket) as host:
+                    self._host, self._turn_at = host, time.monotonic()
+                    return await self._write(host)
+            except PromptTooLong:
+                raise
+            except ModelError as error:
+                failed |= {ticket.host}
+                if not await self._can_go_on_elsewhere(failed):
+                    raise
+                logger.warning("Reply %s goes on at another host: %s", reply.pk, error)
+            finally:
+                self._ticket = None
 
-    async def _write(self) -> Stats:
-        """Have the model write; where it refuses the prompt as too long, try again with less."""
+    async def _can_go_on_elsewhere(self, failed: frozenset[str]) -> bool:
+        """Return whether a host that has not failed can go on from the last character."""
+        reply = self.started.reply
+        if failed.issuperset(client.hosts_of(reply.model)):
+            return False
+        if self.text and not (reply.format is None and await can_continue(reply.model)):
+            return False
+        if self.pieces:
+            # What the host had computed is used up; what it wrote is part of the next prompt.
+            prompt_tokens = self.started.prompt.tokens
+            user_id = self.started.thread.user_id
+            await in_background(
+                writers, usage.add, user_id, reply.model, 0, prompt_tokens, self.pieces
+            )
+        if self.text:
+            self.started.written_tokens += self.pieces
+        else:
+            self.thinking = ""  # which begins anew
+        self.pieces = 0
+        return True
+
+    async def _write(self, host: str) -> Stats:
+        """Have a host write; where it refuses the prompt as too long, try again with less."""
         model, written = self.started.reply.model, neutralize_markup(self.text)
         while True:
             prompt = self.started.prompt
@@ -248,9 +282,16 @@ class LiveReply:
             )
             try:
                 if written:
-                    return await continue_chat(model, prompt.messages, written, options, self._add)
+                    return await continue_chat(
+                        host, model, prompt.messages, written, options, self._add
+                    )
                 return await client.chat(
-                    model, prompt.messages, options, self._add, format=self.started.reply.format
+                    host,
+                    model,
+                    prompt.messages,
+                    options,
+                    self._add,
+                    format=self.started.reply.format,
                 )
             except PromptTooLong:
                 shorter = prompt.with_fewer_turns()
@@ -299,7 +340,7 @@ class LiveReply:
             # A bug must end the reply too, or its thread would generate forever.
             logger.exception("Reply %s failed", self.started.reply.pk)
             error = ModelUnavailable()
-        return Outcome(status, error, stats, self.first_token_ms, self.pieces)
+        return Outcome(status, error, stats, self.first_token_ms, self.pieces, self._host)
 
     async def _save(self, outcome: Outcome) -> Outcome | None:
         """Store the outcome, however often the database has to be asked; return what is stored.
@@ -324,7 +365,7 @@ class LiveReply:
                     raise
                 # The text can still be kept, without what came with it.
                 logger.exception("The end of reply %s cannot be stored", self.started.reply.pk)
-                outcome = Outcome(MessageStatus.INTERRUPTED, None, None, None, self.pieces)
+                outcome = replace(outcome, status=MessageStatus.INTERRUPTED, error=None, stats=None)
             else:
                 return outcome
         return None

@@ -6,9 +6,8 @@ None has a text of a user or of the model.
 import logging
 from typing import NamedTuple
 
-from django.conf import settings
-
 from chat.models import Message, MessageStatus
+from chat.ollama.placement import without_password
 from chat.replies.store import Outcome, StartedReply
 from core import metrics
 
@@ -58,7 +57,7 @@ def write_own(started: StartedReply, outcome: Outcome, milliseconds: int) -> Non
             model=reply.model,
             code=outcome.error.code if failed and outcome.error else None,
             finish_reason=stats.finish_reason if stats else None,
-            host=host(),
+            host=without_password(outcome.host) or None,
             reply_id=reply.pk,
             thread_id=reply.thread_id,
             prompt_tokens=stats.prompt_tokens if stats else started.prompt.tokens,
@@ -74,8 +73,3 @@ def write_orphan(orphan: Message, status: MessageStatus) -> None:
     write(
         ReplyEnd(status=status, model=orphan.model, reply_id=orphan.pk, thread_id=orphan.thread_id)
     )
-
-
-def host() -> str:
-    """Return the address of Ollama, without a password."""
-    return settings.OLLAMA_HOST.rpartition("@")[2]

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from django.conf import settings
 from django.db import Error as DatabaseError
 
-from chat.ollama import placement
+from chat.ollama import calls, client, placement
 from chat.replies import turns, workers
 from chat.replies.turns import Ticket
 from core import metrics
@@ -38,7 +38,10 @@ class Queue:
     async def turn(self, ticket: Ticket) -> AsyncIterator[str]:
         """Wait for a turn, have it for as long as the block runs; yield the host to call."""
         if not settings.OLLAMA_PARALLEL:
-            yield placement.hosts()[0]
+            hosts = ticket.preferred(client.hosts_of(ticket.model))
+            # There is one, since each takes any number.
+            ticket.host = placement.place(ticket.conversation, hosts, client.running(), 0) or ""
+            yield ticket.host
             return
         queued_at = time.monotonic()
         try:
@@ -85,11 +88,12 @@ class Queue:
                 pass
 
     async def _look(self) -> None:
+        calls.revive()
         waiting, running = list(self._waiting), list(self._running)
         ended, self._ended = self._ended, []
         try:
             taken = await in_background(
-                writers, turns.take, waiting, ended, running, placement.hosts_of
+                writers, turns.take, waiting, ended, running, client.hosts_of
             )
         except DatabaseError as error:
             logger.error("Turns could not be taken: %s", error)

@@ -86,13 +86,14 @@ class StartedReply:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a reply has ended; `pieces` is how many came from the model."""
+    """How a reply has ended; `pieces` is how many came from the model, the last from `host`."""
 
     status: MessageStatus
     error: ApiError | None
     stats: Stats | None
     first_token_ms: int | None
     pieces: int
+    host: str = ""
 
 
 class RowState(NamedTuple):

@@ -123,8 +123,9 @@ async def ask(reply: LiveReply) -> tuple[str, Stats]:
     ]
     pieces: list[str] = []
     ticket = Ticket(thread.user_id, model, str(thread.pk))
-    async with live.registry.queue.turn(ticket):
+    async with live.registry.queue.turn(ticket) as host:
         stats = await client.chat(
+            host,
             model,
             messages,
             {"num_ctx": prompt.model_window, "num_predict": TITLE_TOKENS},

@@ -72,6 +72,10 @@ class Ticket:
     host: str = ""
     position: int | None = None
 
+    def preferred(self, hosts: Sequence[str]) -> Sequence[str]:
+        """Return those of the hosts that have not failed it, or all if each has."""
+        return [host for host in hosts if host not in self.avoided] or hosts
+
     @property
     def row(self) -> Q:
         """Its row, if it has one."""
@@ -201,8 +205,8 @@ def take(
         loads = Counter(row.host for row in rows if row.is_running)
 
         def hosts_for(row: Row) -> Sequence[str]:
-            avoided = mine[row].avoided if row in mine else ()
-            return [host for host in hosts_of(row.model) if host not in avoided]
+            hosts = hosts_of(row.model)
+            return mine[row].preferred(hosts) if row in mine else hosts
 
         turns = assign(order, loads, hosts_for)
         for row, host in turns.items():

@@ -10,7 +10,6 @@ from pytest_django import Settings
 
 from chat.models import Message, Send, Thread
 from chat.ollama import calls, transport
-from chat.ollama.hosts import Health
 from chat.replies import live
 from chat.replies.drafts import Draft
 from chat.replies.live import Registry
@@ -26,7 +25,7 @@ async def registry(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Registry]:
     registry = Registry()
     monkeypatch.setattr(live, "registry", registry)
     monkeypatch.setattr(live, "CHECKPOINT_SECONDS", 0.02)
-    monkeypatch.setattr(calls, "health", Health(calls.version, calls._write_a_token))
+    monkeypatch.setattr(calls, "healths", {})
     yield registry
     assert not registry.replies
     await transport.close()

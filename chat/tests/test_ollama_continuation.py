@@ -11,7 +11,7 @@ from chat.ollama import calls, client, continuation, transport
 from chat.ollama.client import ChatMessage, Stats
 from chat.ollama.continuation import WithoutPrefix, can_continue, continue_chat
 from chat.ollama.errors import CannotContinue, ModelMissing, ModelUnavailable, PromptTooLong
-from chat.ollama.hosts import Health
+from chat.ollama.placement import hosts
 from testing.scripted_ollama import ModelInfo, Script, ScriptedOllama
 from testing.scripted_ollama.templates import Template
 
@@ -35,7 +35,7 @@ async def templates(
         ollama.models[f"{template}:latest"] = ModelInfo(template=template, capabilities=thinks)
     ollama.script = Script(TOKENS, thinking=["Hm."])
     settings.OLLAMA_HOST = ollama.url
-    monkeypatch.setattr(calls, "health", Health(calls.version, calls._write_a_token))
+    monkeypatch.setattr(calls, "healths", {})
     monkeypatch.setattr(continuation, "_without_rendering", {})
     monkeypatch.setattr(continuation, "_can_render", {})
     monkeypatch.setattr(client, "_details", {})
@@ -50,7 +50,7 @@ async def go_on(model: str, written: str) -> tuple[str, Stats]:
         assert not thinking
         pieces.append(text)
 
-    stats = await continue_chat(model, MESSAGES, written, OPTIONS, add)
+    stats = await continue_chat(hosts()[0], model, MESSAGES, written, OPTIONS, add)
     return "".join(pieces), stats
 
 
@@ -74,7 +74,7 @@ async def test_a_reply_is_carried_on_with_its_prompt_and_options(ollama: Scripte
 
 
 async def test_rendering_loads_a_model_for_no_other_options(ollama: ScriptedOllama) -> None:
-    await client.chat("chatml", MESSAGES, OPTIONS, lambda text, thinking: None)
+    await client.chat(hosts()[0], "chatml", MESSAGES, OPTIONS, lambda text, thinking: None)
     assert await can_continue("chatml")
     await go_on("chatml", "one ")
 
@@ -84,6 +84,7 @@ async def test_rendering_loads_a_model_for_no_other_options(ollama: ScriptedOlla
 async def test_a_reply_cut_by_its_limit_says_so() -> None:
     pieces: list[str] = []
     stats = await continue_chat(
+        hosts()[0],
         "chatml",
         MESSAGES,
         "one ",
@@ -203,7 +204,12 @@ async def test_whether_a_template_leaves_the_last_message_open(
 async def test_a_reply_that_has_filled_the_window_cannot_grow(ollama: ScriptedOllama) -> None:
     with pytest.raises(PromptTooLong) as refused:
         await continue_chat(
-            "chatml", MESSAGES, "word " * 600, {"num_ctx": 512}, lambda text, thinking: None
+            hosts()[0],
+            "chatml",
+            MESSAGES,
+            "word " * 600,
+            {"num_ctx": 512},
+            lambda text, thinking: None,
         )
 
     assert refused.value.window == 512

@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 from pytest_django.fixtures import Settings
 
-from chat.ollama import calls, client, hosts, transport
+from chat.ollama import calls, client, hosts, placement, transport
 from chat.ollama.errors import ModelTimeout, ModelUnavailable
 from chat.ollama.hosts import Health
 from testing.scripted_ollama import Script, ScriptedOllama
@@ -43,15 +43,16 @@ async def health(
     """The health of the scripted Ollama, of which nothing is known yet."""
     settings.OLLAMA_HOST = ollama.url
     settings.OLLAMA_FIRST_TOKEN_TIMEOUT_SECONDS = 0.3
-    health = Health(calls.version, calls._write_a_token)
-    monkeypatch.setattr(calls, "health", health)
-    yield health
+    monkeypatch.setattr(calls, "healths", {})
+    yield calls.health_of(ollama.url)
     await transport.close()
 
 
 async def generate(model: str = "llama3.2") -> str:
     pieces: list[str] = []
-    await client.chat(model, MESSAGES, OPTIONS, lambda text, thinking: pieces.append(text))
+    await client.chat(
+        placement.hosts()[0], model, MESSAGES, OPTIONS, lambda text, thinking: pieces.append(text)
+    )
     return "".join(pieces)
 
 
@@ -169,7 +170,7 @@ async def test_a_hung_runner_behind_an_ollama_that_answers_is_found_out(
     ollama.script = Script(then="silence")
     with pytest.raises(ModelTimeout):
         await generate()
-    assert await calls.version()
+    assert await calls.version(placement.hosts()[0])
 
     with pytest.raises(ModelUnavailable):
         await health.check("llama3.2")

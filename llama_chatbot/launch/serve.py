@@ -16,9 +16,9 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 import httpx
-import ollama
 from dotenv import dotenv_values
 
+from chat.ollama import ollama
 from llama_chatbot.launch import bootstrap
 from llama_chatbot.launch.bootstrap import ROOT, print_now
 
@@ -148,8 +148,9 @@ async def use_model(
     """
     host = settings.get("OLLAMA_HOST") or "http://127.0.0.1:11434"
     name = settings.get("OLLAMA_MODEL") or "llama3.2"
-    models = await asyncio.to_thread(list_models, host)
-    if models is not None:
+    answers = [await asyncio.to_thread(list_models, each.strip()) for each in host.split(",")]
+    if any(answer is not None for answer in answers):
+        models = [model for answer in answers for model in answer or ()]
         if name not in models and f"{name}:latest" not in models:
             print_now(
                 f"Ollama at {host} has no {name} yet. To get it, type:"

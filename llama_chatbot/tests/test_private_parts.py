@@ -23,7 +23,7 @@ LINE_SEPARATORS = "\u0085\u2028\u2029\v\f\r"  # in Unicode, and not in JSON line
 @pytest.fixture
 async def client(ollama: ScriptedOllama, settings: Settings) -> AsyncIterator[transport.Client]:
     settings.OLLAMA_HOST = ollama.url
-    yield transport.client()
+    yield transport.client(ollama.url)
     await transport.close()
 
 

@@ -39,6 +39,8 @@ BAD = [
     ("OLLAMA_HOST", "ftp://ollama"),
     ("OLLAMA_HOST", "http://"),
     ("OLLAMA_HOST", "http://ollama:port"),
+    ("OLLAMA_HOST", "http://gpu-1:11434,"),
+    ("OLLAMA_HOST", "http://gpu-1:11434, http://gpu-1:11434"),
     ("OLLAMA_MODEL", ""),
     ("OLLAMA_PARALLEL", "-1"),
     ("OLLAMA_PARALLEL", "two"),
