@@ -107,7 +107,7 @@ async def change(
 
 
 async def share_of_a_core(pid: int, seconds: float) -> float:
-    """Return how much of a core a process uses over so many seconds."""
+    """Return how much of a core a process uses over some seconds."""
     before, began = cpu_seconds(pid), time.perf_counter()
     await asyncio.sleep(seconds)
     return (cpu_seconds(pid) - before) / (time.perf_counter() - began)

@@ -79,7 +79,7 @@ def _ratio(name: str, times: tuple[list[float], list[float]]) -> float:
 
 
 def fill(person: Person, number: int) -> None:
-    """Store so many messages in the person's first thread, each following the one before it."""
+    """Store messages in the person's first thread, each following the one before it."""
     from chat.models import Message, Sender, Thread
     from chat.prompt.estimate import VERSION, estimate
 

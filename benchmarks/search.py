@@ -33,7 +33,7 @@ GOAL = (
     "p50 at most 30 ms, p99 150 ms; the index at most 1.2 times the text; a send at most 5 % slower"
 )
 
-USERS, MESSAGES, DIFFERENT = 1_000, 1_000, 20  # of so many users the texts are different
+USERS, MESSAGES, DIFFERENT = 1_000, 1_000, 20  # how many users have texts of their own
 QUICK_USERS, QUICK_MESSAGES = 20, 100
 MESSAGES_OF_A_THREAD = 20
 ASKING = 25  # users who search
@@ -88,7 +88,7 @@ class Language:
         self._weights = list(accumulate((rank + 2.7) ** -1.05 for rank in range(len(words))))
 
     def text(self, characters: int) -> str:
-        """Return a text of about so many characters, half of it about a few things."""
+        """Return a text of about this many `characters`, half of it about a few things."""
         number = characters // 6 + 2
         topic = self._choose(25)
         words = self._choose(number // 2) + self.dice.choices(topic, k=number // 2)

@@ -22,8 +22,8 @@ from core.threads import Threads
 P = ParamSpec("P")
 R = TypeVar("R")
 
-# In PostgreSQL a statement of a server's ends after so long, as does an open transaction without
-# one: a process that was cut off from PostgreSQL would keep its locks.
+# After this long, PostgreSQL ends a server's statement, and a transaction that is idle: otherwise a
+# process that was cut off from PostgreSQL would keep its locks.
 STATEMENT_SECONDS = 30
 
 # For work that belongs to no request: asgiref would run all of it in a single thread. Heartbeats
@@ -53,7 +53,7 @@ OUTAGES_OF_POSTGRESQL = {
 
 
 def outage(error: DatabaseError) -> str | None:
-    """Return why the database cannot serve at the moment; None where the error is a mistake."""
+    """Return why the database cannot serve at present; None where the error is a bug."""
     cause = error.__cause__
     if name := getattr(cause, "sqlite_errorname", ""):
         # The extended names begin with these, as SQLITE_IOERR_WRITE does.
@@ -79,7 +79,7 @@ async def in_background(
 
 
 def bound_statements() -> None:
-    """Bound statements and idle transactions in time, on all connections made from now on.
+    """Limit how long statements and idle transactions last, on all connections from now on.
 
     For servers: a command such as `migrate` may take its time. SQLite has its own time-out.
     """

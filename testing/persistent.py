@@ -133,7 +133,7 @@ class Reader:
 
 
 async def read_all(readers: Sequence[Reader], seconds: float) -> None:
-    """Have all readers send their messages within so many seconds, and read on to the end.
+    """Have all readers send their messages within some seconds, and read on to the end.
 
     One that is stuck has no ending a minute later.
     """

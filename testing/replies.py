@@ -25,7 +25,7 @@ def wait_for_text(thread: Thread, text: str) -> None:
 
 
 def wait_for_checkpoints(thread: Thread, number: int) -> None:
-    """Wait until the thread's running reply has had so many more checkpoints."""
+    """Wait until the thread's running reply has had this number of further checkpoints."""
     for _ in range(number):
         before = reply_of(thread).heartbeat_at
         wait_until(lambda before=before: reply_of(thread).heartbeat_at != before)  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""Tells those who listen in this process what happens to their threads, in whatever process.
+"""Tells those who listen in this process what happens to their threads, in any process.
 
 One task reads the log for all of them: at once where something was noted in this process, and once
 a second for the rest; not at all while nobody listens.
@@ -47,7 +47,7 @@ class Listener:
         self._wake()
 
     def end(self) -> None:
-        """Have it hear what it was told before, and no more."""
+        """Let it receive what was passed on before, and nothing more."""
         self.is_over = True
         self._wake()
 
@@ -155,7 +155,7 @@ class Hub:
                 except DatabaseError as error:
                     logger.error("The log of threads could not be read: %s", error)
                 except Exception:
-                    # A mistake of ours must not end this, or nobody would hear of anything again.
+                    # A bug must not end this, or nobody would hear of anything again.
                     logger.exception("The log of threads was not read")
                 self._keep_alive(reader)
         finally:

@@ -54,7 +54,7 @@ class Queue:
             self._leave(ticket)
 
     async def close(self) -> None:
-        """Store, as far as the database is there, which calls have ended."""
+        """Store which calls have ended, unless the database is away."""
         if self._ended:
             await self._look()
 

@@ -34,7 +34,7 @@ def reply(thread: Thread, **fields: Any) -> Message:
 
 
 def repeat(message: Message, times: int) -> None:
-    """Store so many copies of a message, by one statement: the ORM takes minutes for 100,000."""
+    """Store copies of a message, by one statement: the ORM takes minutes for 100,000."""
     columns = ", ".join(
         connection.ops.quote_name(str(field.column))
         for field in Message._meta.concrete_fields

@@ -39,7 +39,7 @@ ALIVE_HERE = f"{HOST}/1/0123abcd"
 def orphan(
     thread: Thread, owner: str, seconds: float, content: str = "", **fields: object
 ) -> Message:
-    """Store a reply whose process was last heard of so many seconds ago."""
+    """Store a reply whose process was last heard of that many seconds ago."""
     question = thread.messages.create(sender=Sender.USER, content="Hello")
     return thread.messages.create(
         sender=Sender.BOT,

@@ -47,7 +47,7 @@ SIZE = Size(120, 4.0, 11.0, 3.0) if IS_WHOLE else Size(24, 1.0, 1.0, 0.8)
 
 
 class Fault(NamedTuple):
-    """Something that goes wrong for so many seconds."""
+    """Something that goes wrong for some seconds."""
 
     name: str
     begin: Callable[[], object]

@@ -96,7 +96,7 @@ async def test_checkpoints_outlive_one_that_failed(
 
 
 async def heartbeats(draft: Draft, number: int) -> None:
-    """Wait for so many heartbeats of the draft's reply."""
+    """Wait for this number of heartbeats of the draft's reply."""
     for _ in range(number):
         before = (await stored(draft)).heartbeat_at
         async with asyncio.timeout(5):

@@ -61,7 +61,7 @@ class Script:
         return replace(self, tokens=rest, thinking=(), hold_after=hold)
 
     def limited(self, tokens: int | None, stop: Sequence[str]) -> "Script":
-        """Return it as the model writes it: cut after so many tokens, and before a stop text."""
+        """Return it as the model writes it: cut after `tokens`, and before a stop text."""
         text = "".join(self.tokens)
         kept, reason = list(self.tokens), ""
         if ends := [text.index(mark) for mark in stop if mark in text]:
