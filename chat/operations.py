@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from django.db.models import F, Q, Sum
 from django.utils import timezone
 
+from accounts.models import User
 from chat.models import Message, MessageStatus, Sender, Turn, Usage
 from chat.ollama import placement
 from chat.replies import actions
@@ -145,10 +146,11 @@ def use(shown: Sequence[date]) -> tuple[list[int], list[Use]]:
     rows = Usage.objects.filter(date__gte=shown[0]).order_by()
     tokens = Sum(F("prompt_tokens") + F("completion_tokens"))
     of_all = dict(rows.values("date").annotate(tokens=tokens).values_list("date", "tokens"))
-    visible = rows.filter(user__deleted_at=None)
-    most = visible.values("user", "user__username").annotate(tokens=tokens).order_by("-tokens")
-    most = most[:MAX_USERS]
-    users = [(row["user"], row["user__username"], row["tokens"]) for row in most]
+    most = rows.values("user").annotate(tokens=tokens).order_by("-tokens")[:MAX_USERS]
+    totals = dict(most.values_list("user", "tokens"))
+    # Without a join, which all rows would take; a user who is being deleted has no name here.
+    names = dict(User.objects.filter(pk__in=totals).values_list("pk", "username"))
+    users = [(pk, names[pk], total) for pk, total in totals.items() if pk in names]
     of_each = rows.filter(user__in=[pk for pk, *_ in users])
     of_day = {
         (user_id, day): number
