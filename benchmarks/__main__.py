@@ -34,6 +34,8 @@ NAMES = (
     "long_conversations",
     "long_threads",
     "search",
+    "queue_cost",
+    "fairness",
     "memory",
     "start",
 )

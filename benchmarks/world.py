@@ -8,7 +8,7 @@ import os
 import resource
 import shutil
 import tempfile
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,8 +94,11 @@ def world(
     tokens: int = 200,
     applications: Sequence[str] = ("llama_chatbot.asgi:application",),
     on_postgresql: bool = False,
+    settings: Sequence[Mapping[str, str]] = ({},),
 ) -> Iterator[World]:
     """Start a scripted model, a Memcached, and a server for each application, on one database.
+
+    Where there are several `settings`, each application is served with each of them.
 
     The database is empty and new, SQLite's unless PostgreSQL is asked for; the model waits
     `interval` seconds between its tokens. The servers are uvicorn with its access log, as in
@@ -113,15 +116,18 @@ def world(
         else:
             url = f"sqlite:///{database}"
             use_database(database)
-        settings = {
+        environment = {
             **ENVIRONMENT,
             "DATABASE_URL": url,
             "CACHE_LOCATION": memcached.location,
             "OLLAMA_HOST": model.url,
         }
         servers = [
-            stack.enter_context(Server(database.parent, settings, application=application))
+            stack.enter_context(
+                Server(database.parent, {**environment, **more}, application=application)
+            )
             for application in applications
+            for more in settings
         ]
         model.wait()
         yield World(database, model, servers)
@@ -158,12 +164,12 @@ def one_transaction() -> Iterator[None]:
     connection.close()
 
 
-def create_people(number: int, threads: int = 1) -> list[Person]:
+def create_people(number: int, threads: int = 1, name: str = "person") -> list[Person]:
     """Create users who are logged in, each with some threads."""
     with one_transaction():
         people = []
         for index in range(number):
-            user = create_user(f"person-{index}")
+            user = create_user(f"{name}-{index}")
             made = [Thread.objects.create(user=user, model=MODEL).pk for _ in range(threads)]
             headers = {"Cookie": f"sessionid={create_session(user)}"}
             people.append(Person(user.pk, headers, tuple(made)))
