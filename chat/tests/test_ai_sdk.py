@@ -16,7 +16,7 @@ from testing import javascript
 from testing.fixtures.browsers import Site
 from testing.people import Caller, create_session
 from testing.processes import Server, StartServer
-from testing.replies import reply_of, wait_for_status
+from testing.replies import reply_of, wait_for_status, wait_for_text
 from testing.scripted_ollama import Script, ScriptedOllama
 from testing.streams import path_of
 
@@ -48,7 +48,7 @@ class FrontEnd:
     """The page of the docs, opened by somebody who is logged in."""
 
     def __init__(self, page: Page, site: Site, server: Server, caller: Caller) -> None:
-        self.page, self.site = page, site
+        self.page, self.site, self.server = page, site, server
         self.server_url = server.url.replace("127.0.0.1", "localhost")
         assert caller.user
         session = create_session(caller.user)
@@ -161,6 +161,34 @@ def test_a_reload_in_the_middle_goes_on_with_the_reply(
     expect(front_end.page.get_by_role("button", name="Send")).to_be_visible()
     assert wait_for_status(thread, "complete")
     assert len(ollama.chats) == 1
+
+
+@pytest.mark.parametrize("has_ended", [False, True])
+def test_the_sdk_shows_the_whole_reply_though_its_server_is_killed(
+    front_end: FrontEnd, ann: Caller, ollama: ScriptedOllama, has_ended: bool
+) -> None:
+    """Another server carries the reply on, maybe to its end before the page is back."""
+    ollama.script = Script(["one ", "two ", "three"], hold_after=2)
+    thread = ann.thread()
+    front_end.open(thread)
+    front_end.send("Count")
+    front_end.shows("Count", "one two ")
+    wait_for_text(thread, "one two ")
+
+    front_end.server.kill()
+    if has_ended:
+        ollama.release()
+        wait_for_status(thread, "complete", 20)
+    front_end.server.start()
+    ollama.release()
+
+    expect(front_end.page.locator("article")).to_have_text(
+        ["Count", "one two three"], timeout=20_000
+    )
+    expect(front_end.page.get_by_role("button", name="Send")).to_be_visible()
+    ollama.script = Script(["Fine."])
+    front_end.send("Go on")
+    front_end.shows("Count", "one two three", "Go on", "Fine.")
 
 
 def test_the_sdk_says_why_a_reply_failed_and_keeps_what_was_written(
