@@ -4,7 +4,9 @@ Under ASGI Django runs each sync hook of a middleware in a thread: ten such hook
 the time of listing threads. The hooks used here never block, except where noted.
 """
 
+import gzip
 import logging
+import re
 from collections.abc import Awaitable
 from typing import Any, cast
 
@@ -19,6 +21,7 @@ from django.http.response import HttpResponseBase
 from django.middleware.clickjacking import XFrameOptionsMiddleware
 from django.middleware.csrf import CsrfViewMiddleware
 from django.middleware.security import SecurityMiddleware
+from django.utils.cache import patch_vary_headers
 from django.utils.deprecation import MiddlewareMixin
 from whitenoise.middleware import WhiteNoiseMiddleware
 
@@ -27,6 +30,7 @@ from core.errors import Unavailable
 from core.middleware import View
 
 logger = logging.getLogger(__name__)
+accepts_gzip = re.compile(r"\bgzip\b(?!\s*;\s*q=0(\.0*)?\s*(,|$))")
 
 
 def on_the_event_loop(middleware: type[MiddlewareMixin]) -> type[MiddlewareMixin]:
@@ -83,13 +87,14 @@ class Sessions(SessionMiddleware):
 
 
 class StaticFiles(WhiteNoiseMiddleware):  # type: ignore[misc]
-    """WhiteNoise, which has no async version."""
+    """WhiteNoise, which has no async version, and compresses nothing before `collectstatic`."""
 
     sync_capable = False
     async_capable = True
 
     def __init__(self, get_response: View) -> None:
         super().__init__(get_response)
+        self.compressed: dict[str, tuple[str, bytes]] = {}  # of a path: the ETag and the bytes
         markcoroutinefunction(self)
 
     async def __call__(self, request: HttpRequest) -> HttpResponseBase:
@@ -109,4 +114,23 @@ class StaticFiles(WhiteNoiseMiddleware):  # type: ignore[misc]
         stream = self.serve(file, request)
         response = HttpResponse(b"".join(stream), status=stream.status_code)
         response.headers = stream.headers
+        self.compress(request, response)
         return response
+
+    def compress(self, request: HttpRequest, response: HttpResponse) -> None:
+        """Compress a whole text once, and send that to whoever takes it."""
+        is_text = response.headers.get("Content-Type", "").startswith("text/")
+        if not is_text or "Content-Encoding" in response.headers:
+            return
+        patch_vary_headers(response, ["Accept-Encoding"])
+        if response.status_code != 200 or request.method != "GET":
+            return
+        if not accepts_gzip.search(request.headers.get("Accept-Encoding", "")):
+            return
+        tag, data = self.compressed.get(request.path_info, ("", b""))
+        if tag != response["ETag"]:
+            tag, data = response["ETag"], gzip.compress(response.content, mtime=0)
+            self.compressed[request.path_info] = tag, data
+        response.content = data
+        response["Content-Encoding"] = "gzip"
+        response["Content-Length"] = str(len(data))

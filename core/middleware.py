@@ -111,9 +111,9 @@ class ContentSecurityPolicy(AsyncMiddleware):
     )
 
     async def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        """Return the view's response with the policy."""
+        """Return the view's response with the policy, unless it has one of its own."""
         response = await self.get_response(request)
-        response["Content-Security-Policy"] = self.policy
+        response.headers.setdefault("Content-Security-Policy", self.policy)
         return response
 
 

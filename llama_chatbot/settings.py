@@ -81,7 +81,9 @@ def email_settings(name: str, default: str) -> dict[str, Any]:
 
 def password_reset_url(name: str) -> str:
     """Read the URL of the front end's password page, which contains `{uid}` and `{token}`."""
-    value = env.str(name, "")
+    # In development the mail leads to our own page. In production only the operator knows where
+    # that is: the name by which this server was called may be somebody else's invention.
+    value = env.str(name, OWN_RESET_PAGE if DEBUG and CHAT_PAGE else "")
     parts = {part: f"<{part}>" for part in ("uid", "token")}
     try:
         link = value.format_map(parts)
@@ -111,6 +113,7 @@ ALLOWED_HOSTS: list[str] = [
     host.strip() for host in read(env.list, "ALLOWED_HOSTS", ["localhost", "127.0.0.1"])
 ]
 FRONTEND_ORIGINS: list[str] = read(origins, "FRONTEND_ORIGINS")
+CHAT_PAGE: bool = read(env.bool, "CHAT_PAGE", True)
 PORT: int = read(env.int, "PORT", 8000, validate=validate.Range(min=1, max=65535))
 
 INSTALLED_APPS = [
@@ -125,6 +128,7 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
+    *(["web"] if CHAT_PAGE else []),
 ]
 
 MIDDLEWARE = [
@@ -173,6 +177,8 @@ TEMPLATES = [
 ]
 
 STATIC_URL = "static/"
+if CHAT_PAGE:  # which uses our client as it is
+    STATICFILES_DIRS = [("client", BASE_DIR / "clients" / "javascript")]
 WHITENOISE_USE_FINDERS = True  # no collectstatic before the first start
 
 TIME_ZONE = "UTC"
@@ -285,6 +291,7 @@ AUTH_PASSWORD_VALIDATORS = [
     )
 ]
 PASSWORD_RESET_TIMEOUT = 60 * 60
+OWN_RESET_PAGE = f"http://127.0.0.1:{PORT}/#/reset/{{uid}}/{{token}}"
 PASSWORD_RESET_URL: str = read(password_reset_url, "PASSWORD_RESET_URL")
 RECENT_LOGIN_SECONDS = 10 * 60
 

@@ -1,5 +1,6 @@
-"""The URLs: the API, OpenAI's protocol and the operator's admin."""
+"""The URLs: the API, OpenAI's protocol, the operator's admin and the page."""
 
+from django.conf import settings
 from django.contrib import admin
 from django.urls import path
 
@@ -8,6 +9,7 @@ from accounts.hashing import form_hashes_password
 from llama_chatbot.api import api
 from llama_chatbot.metrics import read_metrics
 from openai_api.api import api as openai_api
+from web.views import page
 
 admin.site.site_header = admin.site.site_title = "Llama Chatbot"
 
@@ -22,5 +24,6 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("metrics", read_metrics),
     path("v1/", openai_api.urls),
+    *([path("", page)] if settings.CHAT_PAGE else []),
     path("", api.urls),
 ]

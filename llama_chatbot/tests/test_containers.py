@@ -24,7 +24,7 @@ def test_the_image_has_the_code_of_the_server_and_nothing_else() -> None:
     rooms = project["tool"]["importlinter"]["root_packages"]
     included = re.findall("^!(.*)", (ROOT / ".dockerignore").read_text(), re.MULTILINE)
 
-    assert set(included) == {*rooms, "manage.py", "requirements.txt"}
+    assert set(included) == {*rooms, "clients/javascript", "manage.py", "requirements.txt"}
 
 
 def test_nobody_is_killed_before_the_server_is_done() -> None:
