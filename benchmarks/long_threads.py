@@ -10,7 +10,7 @@ import asyncio
 from dataclasses import dataclass, field
 
 from django.core.management.color import no_style
-from django.db import connection
+from django.db import connection, transaction
 
 from benchmarks.readers import TOKEN_BYTES, Reading, client, require_whole, send
 from benchmarks.result import Result, note, percentile, run_alone
@@ -79,31 +79,36 @@ def _ratio(name: str, times: tuple[list[float], list[float]]) -> float:
 
 
 def fill(person: Person, number: int) -> None:
-    """Store messages in the person's first thread, each following the one before it."""
-    from chat.models import Message, Sender, Thread
+    """Store messages in the person's first thread, each following the one before it.
+
+    They are not indexed for the search: that would go on while sends are measured.
+    """
+    from chat.models import Message, Sender, Thread, UnindexedText
     from chat.prompt.estimate import VERSION, estimate
 
     (thread_id,) = person.threads
     before = Message.objects.order_by("-pk").values_list("pk", flat=True).first() or 0
     text = WORDS * 4
     tokens = estimate(text)
-    Message.objects.bulk_create(
-        (
-            Message(
-                pk=before + 1 + index,
-                thread_id=thread_id,
-                parent_id=before + index if index else None,
-                sender=Sender.BOT if index % 2 else Sender.USER,
-                content=text,
-                tokens=tokens,
-                estimator=VERSION,
-                turns_kept=index // 2 if index % 2 else None,
-                turns_dropped=0 if index % 2 else None,
-            )
-            for index in range(number)
-        ),
-        batch_size=2_000,
-    )
+    with transaction.atomic():
+        Message.objects.bulk_create(
+            (
+                Message(
+                    pk=before + 1 + index,
+                    thread_id=thread_id,
+                    parent_id=before + index if index else None,
+                    sender=Sender.BOT if index % 2 else Sender.USER,
+                    content=text,
+                    tokens=tokens,
+                    estimator=VERSION,
+                    turns_kept=index // 2 if index % 2 else None,
+                    turns_dropped=0 if index % 2 else None,
+                )
+                for index in range(number)
+            ),
+            batch_size=2_000,
+        )
+        UnindexedText.objects.all().delete()
     Thread.objects.filter(pk=thread_id).update(current_message=before + number)
     with connection.cursor() as cursor:
         for statement in connection.ops.sequence_reset_sql(no_style(), [Message]):
