@@ -15,8 +15,7 @@ from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
-from django.urls import URLPattern, path, reverse_lazy
-from django.utils.html import format_html, format_html_join
+from django.urls import URLPattern, path, reverse, reverse_lazy
 
 from accounts import passwords, sessions
 from accounts.forms import DeactivationForm, LoginForm, OwnPasswordChangeForm, SetPasswordForm
@@ -30,6 +29,7 @@ MAX_SESSIONS_SHOWN = 20
 PRIVILEGE_FIELDS = ("is_staff", "is_superuser", "groups", "user_permissions")
 
 admin.site.login_form = LoginForm
+admin.site.enable_nav_sidebar = False  # the lists need its place
 
 
 class OwnPasswordChangeView(PasswordChangeView):
@@ -99,32 +99,17 @@ class UserAdmin(BaseAdmin, DeletionSummaryAdmin, DjangoUserAdmin):  # type: igno
         (
             activity_section,
             {
-                "fields": ("is_active", "last_login", "date_joined", "session_list"),
+                "fields": ("is_active", "last_login", "date_joined"),
                 "description": "To deactivate or reactivate users, select them in the list of "
                 "users and choose the action there: it asks for the reason.",
             },
         ),
-        ("Privileges", {"fields": PRIVILEGE_FIELDS}),
+        ("Privileges", {"fields": PRIVILEGE_FIELDS, "classes": ("collapse",)}),
     )
-    readonly_fields: ClassVar[tuple[str, ...]] = (
-        "is_active",
-        "last_login",
-        "date_joined",
-        "session_list",
-    )
+    readonly_fields: ClassVar[tuple[str, ...]] = ("is_active", "last_login", "date_joined")
     add_fieldsets = (
         (None, {"fields": ("username", "email", "usable_password", "password1", "password2")}),
     )
-
-    @admin.display(description="sessions", empty_value="none")
-    def session_list(self, user: User) -> str:
-        """Return a line for each of the places where the user has logged in last."""
-        line = "since {created_at}, last seen {last_seen_at}, from {ip_address} with {user_agent}"
-        active = sessions.list_active(user)
-        shown = [sessions.describe(session) for session in active[:MAX_SESSIONS_SHOWN]]
-        lines = format_html_join("\n", f"<p>{line}</p>", shown)
-        others = active.count() - len(shown)
-        return format_html("{}<p>and {} others</p>", lines, others) if others > 0 else lines
 
     def get_urls(self) -> list[URLPattern]:
         """Have the forms that set a password handled in the threads for passwords."""
@@ -137,8 +122,43 @@ class UserAdmin(BaseAdmin, DeletionSummaryAdmin, DjangoUserAdmin):  # type: igno
                 path(route, form_hashes_password(self.admin_site.admin_view(view)))
                 for route, view in forms.items()
             ),
+            path(
+                "<int:user_id>/sessions/<int:session_id>/end/",
+                self.admin_site.admin_view(self.end_session),
+                name="accounts_user_end_session",
+            ),
             *super().get_urls(),
         ]
+
+    # --- Sessions ---------------------------------------------------------------------------------
+
+    def render_change_form(
+        self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        """Show the sessions in which the user was logged in last."""
+        if user := cast("User | None", context.get("original")):
+            active = sessions.list_active(user)
+            shown = list(active[:MAX_SESSIONS_SHOWN])
+            context |= {
+                "sessions": [sessions.describe_in_words(each, request) for each in shown],
+                "other_sessions": active.count() - len(shown),
+                "can_end_sessions": self.has_change_permission(request, user),
+            }
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    def end_session(self, request: HttpRequest, user_id: int, session_id: int) -> HttpResponse:
+        """Log a user out of one session."""
+        user = cast("User | None", self.get_object(request, str(user_id)))
+        if user is None:
+            raise Http404
+        if request.method != "POST" or not self.has_change_permission(request, user):
+            raise PermissionDenied
+        if session := sessions.find(user, session_id):
+            program = sessions.describe_in_words(session, request)["program"]
+            session.end()
+            self.log_change(request, user, f"Ended a session: {program}.")
+            self.message_user(request, f"{user.username} is logged out of {program}.")
+        return HttpResponseRedirect(reverse("admin:accounts_user_change", args=(user.pk,)))
 
     # --- Permissions ------------------------------------------------------------------------------
 

@@ -17,8 +17,9 @@ from django.db import IntegrityError, models
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.timesince import timesince
 
-from accounts import statements
+from accounts import statements, user_agents
 from accounts.models import Session, User
 from core import paging
 from core.addresses import client_address
@@ -159,6 +160,29 @@ def describe(session: Session) -> dict[str, Any]:
     data = session.get_decoded()
     names = ("created_at", "last_seen_at", "ip_address", "user_agent")
     return {"id": id_of(session), **{name: data.get(name) for name in names}}
+
+
+def describe_in_words(session: Session, request: HttpRequest) -> dict[str, Any]:
+    """Return what an operator may see of a session, as "Firefox on Linux", "5 minutes ago"."""
+    described = describe(session)
+    return {
+        **described,
+        "program": user_agents.in_words(described["user_agent"]),
+        "seen": _time_ago(described["last_seen_at"]),
+        "began": _time_ago(described["created_at"]),
+        "is_current": session.session_key == request.session.session_key,
+    }
+
+
+def _time_ago(moment: str | None) -> str:
+    return time_ago(datetime.fromisoformat(moment)) if moment else "at an unknown time"
+
+
+def time_ago(then: datetime) -> str:
+    """Return how long ago a moment was, in one unit: "5 minutes ago"."""
+    if timezone.now() - then < timedelta(minutes=1):
+        return "just now"
+    return f"{timesince(then, depth=1)} ago".replace("\xa0", " ")
 
 
 def mark_password_confirmed(request: HttpRequest) -> None:

@@ -4,31 +4,38 @@ What users wrote is shown only to those who may view messages: titles too, since
 message's first words.
 """
 
+import re
 from collections.abc import Iterable, Sequence
+from datetime import timedelta
 from typing import Any, cast
 
 from django.contrib import admin
 from django.contrib.messages import WARNING
 from django.core.exceptions import PermissionDenied
-from django.db.models import BigIntegerField, Count, F, OuterRef, Q, QuerySet, Subquery
+from django.db.models import BigIntegerField, Count, F, OuterRef, Q, QuerySet, Subquery, Sum
 from django.db.models.functions import Coalesce, Left
-from django.http import Http404, HttpRequest
+from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
+from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.text import Truncator
 
 from accounts.admin import UserAdmin as AccountsUserAdmin
-from accounts.models import User
-from chat import operations, threads
+from accounts.models import Token, User
+from accounts.sessions import time_ago
+from chat import branches, operations, statements, threads
 from chat.models import Message, MessageQuerySet, RatedReply, Thread, Usage
 from chat.views.transfer import account_download
 from core import audit
 from core.admin import MAX_LISTED, DeletionSummaryAdmin, MonthFilter, ReadOnlyAdmin
 
 MAX_BEGINNING = 100  # characters of a message in the list
+DAYS_OF_USE = 30
+MESSAGES_SHOWN = 100  # of a conversation at once
+MESSAGE_ID = re.compile("[0-9]{1,18}")
 
 admin.site.unregister(User)
 
@@ -46,13 +53,29 @@ def count_of(rows: QuerySet[Any], field: str) -> Coalesce:
 class UserAdmin(AccountsUserAdmin):
     """Users, with links to their threads and usage."""
 
-    list_display = (*AccountsUserAdmin.list_display, "number_of_threads")
+    list_display = (
+        "username",
+        "email",
+        "is_active",
+        "last_login_ago",
+        "number_of_threads",
+        "number_of_tokens",
+        "used",
+        "daily_tokens",
+    )
     readonly_fields = (*AccountsUserAdmin.readonly_fields, "related_links", "export_link")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
-        """Return the users, each with `number_of_threads`."""
+        """Return the users, each with numbers of threads and API tokens, and the use."""
         users: QuerySet[User] = super().get_queryset(request)
-        return users.annotate(number_of_threads=count_of(Thread.objects.all(), "user"))
+        since = timezone.now().date() - timedelta(days=DAYS_OF_USE - 1)
+        usage = Usage.objects.filter(user=OuterRef("pk"), date__gte=since).order_by()
+        used = usage.values("user").annotate(sum=Sum(F("prompt_tokens") + F("completion_tokens")))
+        return users.annotate(
+            number_of_threads=count_of(Thread.objects.all(), "user"),
+            number_of_tokens=count_of(Token.objects.valid(), "user"),
+            used=Coalesce(Subquery(used.values("sum")), 0),
+        )
 
     def rows_deleted_with(self, objs: Sequence[User]) -> Iterable[QuerySet[Any]]:
         """Add the users' threads, messages and usage."""
@@ -92,6 +115,21 @@ class UserAdmin(AccountsUserAdmin):
     def number_of_threads(self, user: Any) -> int:
         """Return how many threads the user has."""
         return int(user.number_of_threads)
+
+    @admin.display(description="last login", ordering="last_login", empty_value="never")
+    def last_login_ago(self, user: User) -> str | None:
+        """Return how long ago the user logged in, in words."""
+        return time_ago(user.last_login) if user.last_login else None
+
+    @admin.display(description="API tokens")
+    def number_of_tokens(self, user: Any) -> int:
+        """Return how many tokens of the user's are valid."""
+        return int(user.number_of_tokens)
+
+    @admin.display(description=f"used, {DAYS_OF_USE} days")
+    def used(self, user: Any) -> str:
+        """Return how many tokens models have read and written for the user."""
+        return f"{user.used:,}"
 
     @admin.display(description="threads and usage")
     def related_links(self, user: Any) -> str:
@@ -157,16 +195,47 @@ class ThreadAdmin(OfUsersAdmin, DeletionSummaryAdmin):
             number_of_messages=count_of(Message.objects.all(), "thread")
         )
 
+    def get_list_display(self, request: HttpRequest) -> Any:
+        """Show titles to those who may read them."""
+        name = "titled" if request.user.has_perm("chat.view_message") else "__str__"
+        return (name, *self.list_display[1:])
+
+    @admin.display(description="title")
+    def titled(self, thread: Thread) -> str:
+        """Return the title, as its user sees it."""
+        return thread.title or Thread.UNTITLED
+
+    def render_change_form(
+        self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        """Show the conversation to those who may read it."""
+        if context.get("original") and request.user.has_perm("chat.view_message"):
+            context |= self.conversation(request, context["original"])
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    def conversation(self, request: HttpRequest, thread: Thread) -> dict[str, Any]:
+        """Return the newest messages of the current branch, up to the one the address names."""
+        until = request.GET.get("until", "")
+        end = int(until) if MESSAGE_ID.fullmatch(until) else branches.end_of(thread)
+        newest_first = statements.page_of_branch(thread.pk, end or 0, MESSAGES_SHOWN + 1)
+        audit.record("conversation_read", thread.user_id, thread=thread.pk)
+        return {
+            "can_read": True,
+            "conversation": newest_first[:MESSAGES_SHOWN][::-1],
+            "older": newest_first[MESSAGES_SHOWN].pk if newest_first[MESSAGES_SHOWN:] else None,
+            "is_older": bool(until),
+        }
+
     @admin.display(description="messages")
     def number_of_messages(self, thread: Any) -> int:
         """Return how many messages the thread has."""
         return int(thread.number_of_messages)
 
-    @admin.display(description="conversation")
+    @admin.display(description="messages of all branches")
     def messages(self, thread: Thread) -> str:
         """Return a link to the thread's messages."""
         url = reverse("admin:chat_message_changelist")
-        return format_html('<a href="{}?thread__id__exact={}">Read</a>', url, thread.pk)
+        return format_html('<a href="{}?thread__id__exact={}">All of them</a>', url, thread.pk)
 
     def get_fields(self, request: HttpRequest, obj: Thread | None = None) -> Any:
         """Show what the user wrote to those who may read it."""
