@@ -147,7 +147,8 @@ def path_back(end: Message, *, oldest: int, tokens: int) -> list[Message]:
         oldest,
         tokens,
     )
-    return [Message.from_db(connection.alias, FIELDS_OF_A_PATH, row) for row in rows]
+    names = frozenset(FIELDS_OF_A_PATH)  # Django looks for each of Message's fields in it
+    return [Message.from_db(connection.alias, names, row) for row in rows]
 
 
 # `heartbeat_at` is the database's time.
