@@ -19,8 +19,8 @@ from chat.replies.events import (
     Thinking,
 )
 from chat.replies.forms.form import Form, to_json
-from openai_api import responses
-from openai_api.responses import Json
+from openai_api import answers
+from openai_api.answers import Json
 
 KINDS = {"reasoning": "reasoning_text", "message": "output_text"}  # of the one part of each item
 
@@ -53,7 +53,7 @@ class ResponseEvents(Form):
         return self._with_beginning(events)
 
     async def _with_beginning(self, events: AsyncIterator[Event]) -> AsyncIterator[bytes]:
-        beginning = responses.begun(self._response)
+        beginning = answers.begun(self._response)
         first = self._event("response.created", response=beginning)
         if data := first + self._event("response.in_progress", response=beginning):
             yield data
@@ -90,7 +90,7 @@ class ResponseEvents(Form):
     def end(self, event: End) -> bytes:
         """Return the ends of the message and of the response."""
         opened = b"" if self._item == "message" else self._open("message")
-        response = responses.ended(self._response, *self._written, event)
+        response = answers.ended(self._response, *self._written, event)
         closed = self._close("completed" if response["status"] == "completed" else "incomplete")
         # OpenAI has no event for one that was cancelled.
         kind = "completed" if response["status"] == "completed" else "incomplete"
@@ -98,7 +98,7 @@ class ResponseEvents(Form):
 
     def failure(self, event: Failure) -> bytes:
         """Return the event that says why."""
-        response = responses.ended(self._response, *self._written, event)
+        response = answers.ended(self._response, *self._written, event)
         return self._last_event("response.failed", response)
 
     @property
@@ -170,10 +170,10 @@ class ResponseEvents(Form):
         return {"item_id": self._describe([], "")["id"], "content_index": 0}
 
     def _describe(self, content: list[Json], status: str) -> Json:
-        make = responses.reasoning_item if self._item == "reasoning" else responses.message_item
+        make = answers.reasoning_item if self._item == "reasoning" else answers.message_item
         return make(self._response["id"].removeprefix("resp_"), content, status)
 
     def _part(self, text: str) -> Json:
         if self._item == "message":
-            return responses.text_part(text)
+            return answers.text_part(text)
         return {"type": "reasoning_text", "text": text}

@@ -22,10 +22,10 @@ from chat.replies.forms.form import Form
 from core.database import in_database
 from core.errors import ApiError, NotAuthenticated, NotFound
 from core.ratelimit import rate_limit
-from openai_api import generation, responses
+from openai_api import answers, generation, responses
+from openai_api.answers import Json
 from openai_api.chunks import ChatCompletionChunks, completion
 from openai_api.events import ResponseEvents
-from openai_api.responses import Json
 from openai_api.schemas import ChatCompletionBody, Following, ResponseBody
 
 
@@ -82,11 +82,11 @@ async def create_response(request: UserRequest, body: ResponseBody) -> HttpRespo
     """Have a model answer an input, as a reply of a thread if it is to be stored."""
     if not body.is_stored:
         begun = await responses.begin_unstored(request.auth, body)
-        response = responses.of_generation(body, time.time())
+        response = answers.of_generation(body, time.time())
         if body.stream:
             return await stream(request, ResponseEvents(response), begun.events())
         text, end = await generation.collect(begun.events())
-        return responses.ended(response, text, begun.thinking, end)
+        return answers.ended(response, text, begun.thinking, end)
     reply_id = await responses.begin(request.auth, body)
     if body.stream:
         return await stream_reply(request, reply_id)
@@ -97,7 +97,7 @@ async def create_response(request: UserRequest, body: ResponseBody) -> HttpRespo
         except ApiError as error:
             failure = error
     try:
-        return responses.of_reply(await find(request.auth, reply_id))
+        return answers.of_reply(await find(request.auth, reply_id))
     except NotFound as error:  # a reply that failed before its first word is gone
         raise failure or error from None
 
@@ -111,7 +111,7 @@ async def read_response(
     reply_id = responses.number_in(response_id, "resp")
     if how.stream:
         return await stream_reply(request, reply_id, how.starting_after)
-    return responses.of_reply(await find(request.auth, reply_id))
+    return answers.of_reply(await find(request.auth, reply_id))
 
 
 @router.post("/responses/{response_id}/cancel")
@@ -120,7 +120,7 @@ async def cancel_response(request: UserRequest, response_id: str) -> Json:
     """Stop a response; what was written stays."""
     reply = await find(request.auth, responses.number_in(response_id, "resp"))
     await actions.stop_and_wait(Q(pk=reply.pk))
-    return responses.of_reply(await find(request.auth, reply.pk))
+    return answers.of_reply(await find(request.auth, reply.pk))
 
 
 @router.delete("/responses/{response_id}")
@@ -139,7 +139,7 @@ async def delete_response(request: UserRequest, response_id: str) -> Json:
 async def list_input_items(request: UserRequest, response_id: str) -> Json:
     """List what a response answers."""
     reply = await find(request.auth, responses.number_in(response_id, "resp"))
-    return responses.input_of(reply)
+    return answers.input_of(reply)
 
 
 async def find(user: User, reply_id: int) -> Message:
@@ -152,7 +152,7 @@ async def stream_reply(
 ) -> HttpResponseBase:
     """Return the events of a reply, after the number `after`."""
     reply = await find(request.auth, reply_id)
-    form = ResponseEvents(responses.of_reply(reply), after)
+    form = ResponseEvents(answers.of_reply(reply), after)
     return await stream(request, form, follow(reply_id))
 
 
