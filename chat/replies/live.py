@@ -232,6 +232,7 @@ class LiveReply:
                 reply_id=reply.pk,
                 queued_at=reply.created_at,
                 avoided=failed,
+                host="" if failed else self.started.host,
                 on_move=self._wake,
             )
             try:

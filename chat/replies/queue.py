@@ -45,9 +45,13 @@ class Queue:
             return
         queued_at = time.monotonic()
         try:
-            self._waiting[ticket] = asyncio.get_running_loop().create_future()
-            self._look_soon()
-            await self._waiting[ticket]
+            if ticket.host:  # since it began
+                self._running[ticket] = queued_at
+                self._beat_soon()
+            else:
+                self._waiting[ticket] = asyncio.get_running_loop().create_future()
+                self._look_soon()
+                await self._waiting[ticket]
             metrics.queue_seconds.observe(time.monotonic() - queued_at)
             yield ticket.host
         finally:
@@ -71,7 +75,11 @@ class Queue:
         loop = asyncio.get_running_loop()
         if self._round is None or self._round.done():
             self._round = loop.create_task(self._look_again(), context=contextvars.Context())
+        self._beat_soon()
+
+    def _beat_soon(self) -> None:
         if self._beat is None or self._beat.done():
+            loop = asyncio.get_running_loop()
             self._beat = loop.create_task(self._keep_beating(), context=contextvars.Context())
 
     async def _look_again(self) -> None:

@@ -77,6 +77,7 @@ class StartedReply:
     prompt: Prompt
     written_tokens: int = 0  # of the text that is there already, where it is continued
     ended_before: Message | None = None  # the row of one that had ended, and is to go on
+    host: str = ""  # at which it has had its turn from the beginning
 
     @property
     def is_first_of_thread(self) -> bool:
@@ -178,14 +179,14 @@ def start(draft: Draft | Regeneration, thread: Thread, model_window: int) -> Sta
             **asked.parameters.fields(seen),
             **context_of(prompt, seen, question),
         )
-        turns.enqueue(reply, draft.user.pk)
+        host = turns.enqueue(reply, draft.user.pk)
         statements.set_current_message(seen, reply)
         if draft.key:
             Send.objects.create(
                 user=draft.user, key=draft.key, digest=draft.digest, reply=reply, created_at=now
             )
     seen.title, seen.updated_at, seen.current_message = title, now, reply
-    return StartedReply(reply, question, seen, before, prompt)
+    return StartedReply(reply, question, seen, before, prompt, host=host)
 
 
 def context_of(prompt: Prompt, thread: Thread, question: Message) -> dict[str, Any]:
@@ -244,11 +245,11 @@ def continue_reply(reply: Message, model_window: int) -> StartedReply:
             raise CannotContinue(
                 "Only a reply that was cut short, and that nothing follows, can be continued."
             )
-        turns.enqueue(reply, reply.thread.user_id)
+        host = turns.enqueue(reply, reply.thread.user_id)
         statements.set_current_message(reply.thread, reply)
     row = Message.objects.select_related("thread", "parent").get(pk=reply.pk)
     started = prepare_continuation(row, model_window)
-    started.ended_before = reply
+    started.ended_before, started.host = reply, host
     return started
 
 

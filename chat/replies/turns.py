@@ -29,7 +29,7 @@ from django.utils import timezone
 
 from chat import statements
 from chat.models import Message, MessageStatus, Turn
-from chat.ollama import placement
+from chat.ollama import client, placement
 from chat.replies.owner import NOBODY, may_be_alive, this_process
 from core import sql
 from core.errors import Unavailable
@@ -158,21 +158,33 @@ class Pace:
 pace = Pace()
 
 
-def enqueue(reply: Message, user_id: int) -> None:
-    """Have a reply wait for its turn, where there is a limit. Raises `Busy`.
+def enqueue(reply: Message, user_id: int) -> str:
+    """Have a reply take its turn, or wait for it, where there is a limit. Raises `Busy`.
 
-    To be called in the transaction that begins the reply.
+    Return the host, or nothing if it has to wait. To be called in the transaction that begins the
+    reply: a turn that is free costs it no other.
     """
-    if settings.OLLAMA_PARALLEL:
-        require_room()
-        Turn.objects.create(
-            user_id=user_id,
-            reply_id=reply.pk,
-            conversation=str(reply.thread_id),
-            model=reply.model,
-            owner=this_process(),
-            queued_at=timezone.now(),
-        )
+    if not settings.OLLAMA_PARALLEL:
+        return ""
+    sql.lock(LOCK)
+    rows, conversation, host = _read(), str(reply.thread_id), None
+    waiting = [row for row in rows if not row.is_running]
+    if not any(row.counts for row in waiting):
+        calls = Counter(row.host for row in rows if row.is_running)
+        hosts = client.hosts_of(reply.model)
+        host = placement.place(conversation, hosts, calls, settings.OLLAMA_PARALLEL)
+    if host is None and len(waiting) >= settings.OLLAMA_QUEUE_MAX:
+        raise _busy()
+    Turn.objects.create(
+        user_id=user_id,
+        reply_id=reply.pk,
+        conversation=conversation,
+        model=reply.model,
+        host=host or "",
+        owner=this_process(),
+        queued_at=timezone.now(),
+    )
+    return host or ""
 
 
 def require_room() -> None:
@@ -180,7 +192,11 @@ def require_room() -> None:
     if settings.OLLAMA_PARALLEL and Turn.objects.filter(host="").count() >= (
         settings.OLLAMA_QUEUE_MAX
     ):
-        raise Busy(headers={"Retry-After": str(pace.seconds_until_next())})
+        raise _busy()
+
+
+def _busy() -> Busy:
+    return Busy(headers={"Retry-After": str(pace.seconds_until_next())})
 
 
 def take(
