@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import pytest
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.db.models import Q
 
 from chat.models import Message, MessageStatus, Sender, Thread
@@ -201,6 +201,14 @@ def test_a_reply_that_has_been_answered_is_not_reopened(each_database: None) -> 
     reply.thread.messages.create(sender=Sender.USER, parent=reply, content="And?")
 
     assert not lifecycle.reopen(reply)
+
+
+def test_a_thread_has_one_running_reply(each_database: None) -> None:
+    thread = Thread.objects.create(user=create_user("ann"), model="m")
+    lifecycle.begin(thread=thread, created_at=thread.created_at)
+
+    with pytest.raises(IntegrityError), transaction.atomic():
+        lifecycle.begin(thread=thread, created_at=thread.created_at)
 
 
 # --- Nothing else -------------------------------------------------------------------------------
