@@ -12,6 +12,7 @@ from openai_api.api import api as openai_api
 from web.views import page
 
 admin.site.site_header = admin.site.site_title = "Llama Chatbot"
+admin.site.site_url = "/" if settings.CHAT_PAGE else None
 
 urlpatterns = [
     # Before the admin's own views of these paths: both hash passwords, and the second has a form

@@ -3,6 +3,7 @@
 from uuid import uuid4
 
 import httpx
+import pytest
 
 from testing.admin import (
     Browser,
@@ -49,3 +50,14 @@ def test_a_form_without_its_token_is_refused(root: Browser, ann: Caller) -> None
 
     error_of(answer, 403, "forbidden")
     assert is_logged_in(ann)
+
+
+@pytest.mark.parametrize("has_page", ["true", "false"])
+def test_the_admin_leads_to_the_page_if_there_is_one(
+    start_server: StartServer, root: Browser, has_page: str
+) -> None:
+    server = start_server(CHAT_PAGE=has_page)
+
+    page = root.get(f"{server.url}/admin/").text
+
+    assert ('<a href="/">View site</a>' in page) == (has_page == "true")
