@@ -213,10 +213,10 @@ class TestLargeTrees:
         user = create_user("ann")
         few, many = (Thread.objects.create(user=user, model="m") for _ in range(2))
         grow(few, chain(40))
-        # A thousand replies to the first message, each followed by nine.
+        # A thousand replies to the first message, each followed by another.
         wide: list[int | None] = [None]
         for branch in range(1000):
-            wide += [0, *range(1 + 10 * branch, 10 + 10 * branch)]
+            wide += [0, 1 + 2 * branch]
         grow(many, [*wide, *range(len(wide) - 1, len(wide) + 29)])
 
         assert self.cost(many) <= 1.1 * self.cost(few) + 1

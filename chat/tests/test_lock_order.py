@@ -18,7 +18,7 @@ from testing.waiting import wait_until
 
 # SQLite has one writer.
 pytestmark = [
-    pytest.mark.process,
+    pytest.mark.usefixtures("postgresql"),
     pytest.mark.parametrize("each_database", ["postgresql"], indirect=True),
 ]
 
