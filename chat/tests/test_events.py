@@ -351,6 +351,14 @@ def test_lines_of_json_say_the_same(ann: Caller) -> None:
         assert tab.until("thread_deleted")[-1].data == {"id": thread["id"]}
 
 
+def test_it_is_counted_as_a_read_and_opened_to_no_other_origin(ann: Caller) -> None:
+    left = int(ann.get("/chat/threads/").headers["RateLimit-Remaining"])
+
+    with ann.stream("GET", URL, headers={"Origin": "https://evil.example.com"}) as response:
+        assert int(response.headers["RateLimit-Remaining"]) == left - 1
+        assert "Access-Control-Allow-Origin" not in response.headers
+
+
 def test_a_server_that_ends_sends_its_listeners_away(
     start_server: StartServer, ann: Caller
 ) -> None:

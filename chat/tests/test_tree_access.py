@@ -29,6 +29,7 @@ CALLS = [
     Call("PUT", "/chat/threads/{thread}/branch/", "write", body={"message_id": MESSAGE}),
     Call("POST", "/chat/threads/{thread}/fork/", "write", 201, {"message_id": MESSAGE}),
     Call("POST", "/chat/threads/{thread}/regenerate/", "chat", body={"message_id": MESSAGE}),
+    Call("POST", "/chat/threads/{thread}/continue/", "chat", 409),  # its reply is complete
     Call("POST", "/chat/response/new/", "chat", body={"message": "Hello"}),
     Call("POST", "/chat/streaming-response/new/", "chat", body={"message": "Hello"}),
 ]
