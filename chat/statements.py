@@ -46,7 +46,7 @@ THREAD_IN_LIST = f"""
         FROM chat_message m
         WHERE m.id = COALESCE(t.current_message_id, (
             SELECT MAX(n.id) FROM chat_message n WHERE n.thread_id = t.id))),
-        '') AS preview"""  # noqa: S608
+        '') AS preview"""  # noqa: S608 # nosec B608
 
 
 def page_of_threads(
