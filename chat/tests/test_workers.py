@@ -137,9 +137,9 @@ def test_a_reply_is_stopped_from_another_process_within_a_second(
         ollama.wait_for_open(1)
         began = time.monotonic()
         assert end(there, thread).status_code == 200
-        ollama.wait_for_open(0, timeout=5)
-        # A second, what the call itself takes, and what a busy machine adds.
-        assert time.monotonic() - began < 3
+        ollama.wait_for_open(0, timeout=2)
+        # A second, and what the call itself takes here: `delete_account` checks a password.
+        assert time.monotonic() - began < 1.5
         events = events_of(first.to_the_end())
     assert text_of(events) == "".join(WORDS[:written])
     assert events[-1].data["status"] == "stopped"
