@@ -20,6 +20,7 @@ from core.database import followers, in_background
 from core.errors import NotAuthenticated
 
 CHECK_SECONDS = 2.0
+GRACE_SECONDS = 1.5  # in which a reply that was stopped with its user says so first
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ class WatchedStream:
         self.waiting: asyncio.Task[object] | None = None  # the task that waits for the next item
 
     def end(self) -> None:
-        """End the stream at once."""
+        """End the stream, unless it has ended."""
         if not self.has_ended:
             self.has_ended = True
             if self.waiting:
@@ -103,8 +104,8 @@ class Watch:
                 continue
             for credential in watched:
                 if credential not in valid:
-                    for stream in list(self.streams.get(credential, ())):
-                        stream.end()
+                    for stream in self.streams.get(credential, ()):
+                        asyncio.get_running_loop().call_later(GRACE_SECONDS, stream.end)
 
 
 watch = Watch()
