@@ -107,6 +107,12 @@ class Unavailable(ApiError):
     message = "The service is unavailable at the moment: try again soon."
 
 
+class ServerShuttingDown(Unavailable):
+    """This process is about to end, and another will take its place."""
+
+    message = "The server is about to restart: try again in a moment."
+
+
 BY_STATUS: dict[int, type[ApiError]] = {
     error.status: error
     for error in (

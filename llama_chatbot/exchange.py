@@ -18,9 +18,8 @@ from django.db import close_old_connections
 from django.http import HttpRequest
 
 from chat.replies.forms.form import StreamAborted
-from chat.replies.live import ServerShuttingDown
 from core import metrics
-from core.errors import ApiError
+from core.errors import ApiError, ServerShuttingDown
 from core.threads import Threads
 from core.uploads import Upload
 from llama_chatbot import access_log

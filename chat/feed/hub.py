@@ -14,7 +14,7 @@ from django.db import DatabaseError
 
 from chat.feed.reader import LogReader, Notice, missed_since, read_for
 from core.database import followers, in_background
-from core.errors import Unavailable
+from core.errors import ServerShuttingDown
 
 POLL_SECONDS = 1.0
 GATHER_SECONDS = 0.1  # in which more may happen here, to be read at once
@@ -91,10 +91,10 @@ class Hub:
     async def listen(self, user_id: int, since: int | None) -> AsyncIterator[Notice]:
         """Yield what happens to a user's threads, from the position `since` on, or from now on.
 
-        The first is a `start`. Raises `Unavailable` where this process is about to end.
+        The first is a `start`. Raises `ServerShuttingDown` where this process is about to end.
         """
         if self._is_closed:
-            raise Unavailable("The server is about to restart: try again in a moment.")
+            raise ServerShuttingDown
         reader = await self._reader_of_log()
         listener = Listener()
         self._listeners.setdefault(user_id, set()).add(listener)

@@ -15,10 +15,10 @@ from chat.prompt.estimate import estimate
 from chat.prompt.window import require_fit
 from chat.replies import lifecycle, live, log, readers, store, titles
 from chat.replies.drafts import Draft, Regeneration
-from chat.replies.live import ServerShuttingDown
 from chat.replies.store import BranchMoved, ReplyInProgress, StartedReply
 from chat.replies.takeover import find_stopped_orphans, rescue
 from core.database import in_background, in_database, writers
+from core.errors import ServerShuttingDown
 
 STOP_POLL_SECONDS = 0.1
 START_TRIES = 10  # against others who send to the same thread at the same moment

@@ -11,7 +11,7 @@ from chat.models import Message, MessageStatus, Thread
 from chat.ollama.errors import ModelUnavailable
 from chat.replies import lifecycle, live
 from chat.replies.events import Cursor, End, Event, Failure, KeepAlive, last_event
-from chat.replies.live import KEEP_ALIVE_SECONDS, ServerShuttingDown
+from chat.replies.live import KEEP_ALIVE_SECONDS
 from chat.replies.readers import (
     FOLLOWED_SECONDS,
     has_reader_left,
@@ -21,7 +21,7 @@ from chat.replies.readers import (
 from chat.replies.takeover import is_orphaned, rescue_one
 from chat.replies.turns import positions
 from core.database import followers, in_background, in_database
-from core.errors import NotFound
+from core.errors import NotFound, ServerShuttingDown
 
 POLL_SECONDS = 0.5
 

@@ -35,7 +35,6 @@ from chat.replies.turns import Ticket
 from chat.search.index import indexer
 from core import metrics
 from core.database import heartbeats, in_background, writers
-from core.errors import Unavailable
 
 CHECKPOINT_SECONDS = 0.75  # so that a Stop from elsewhere is seen within a second
 FIRST_READER_SECONDS = 5.0  # in which whoever sent the message will have begun to read
@@ -48,12 +47,6 @@ LONE_GRACE_SECONDS = 5.0  # for replies to end in, where no other process carrie
 SAVE_SECONDS = 10.0  # in which the last replies are stored before the process ends
 
 logger = logging.getLogger(__name__)
-
-
-class ServerShuttingDown(Unavailable):
-    """This process is about to end, and another will take its place."""
-
-    message = "The server is about to restart: try again in a moment."
 
 
 class LiveReply:

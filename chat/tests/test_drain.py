@@ -14,6 +14,7 @@ from chat.replies.events import Cursor, End, Failure
 from chat.replies.live import Registry
 from chat.replies.owner import NOBODY
 from chat.tests.in_process import begin, last_of, stored
+from core.errors import ServerShuttingDown
 from testing.scripted_ollama import Script, ScriptedOllama
 
 
@@ -29,7 +30,7 @@ async def test_a_reply_that_begins_when_the_server_has_drained_is_handed_over_at
 
     assert ((await stored(draft)).status, (await stored(draft)).owner) == ("generating", NOBODY)
     assert not registry.replies
-    with pytest.raises(live.ServerShuttingDown):
+    with pytest.raises(ServerShuttingDown):
         await actions.send(draft, started.thread)
 
 

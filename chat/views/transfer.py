@@ -13,14 +13,14 @@ from accounts.authentication import UserRequest, session_only
 from accounts.models import User
 from chat import schemas, statements
 from chat.replies import live
-from chat.replies.live import ServerShuttingDown
+from chat.replies.forms import HEADERS
 from chat.transfer import export, importing, markdown
 from chat.transfer import schemas as lines
 from chat.transfer.importing import Line
 from chat.transfer.reading import NotReadable
 from core import audit
 from core.database import in_background, in_database, transfers
-from core.errors import ApiError, UnsupportedMediaType
+from core.errors import ApiError, ServerShuttingDown, UnsupportedMediaType
 from core.openapi import describe
 from core.ratelimit import rate_limit
 from core.uploads import upload_of
@@ -37,7 +37,6 @@ FILES = (
     "application/x-zip-compressed",
     "application/octet-stream",
 )
-HEADERS = {"Cache-Control": "no-store, no-transform", "X-Accel-Buffering": "no"}
 
 importing_users: set[int] = set()  # in this process
 
