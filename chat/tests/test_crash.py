@@ -40,7 +40,6 @@ def statuses(caller: Caller, thread: Thread) -> list[str]:
 
 
 @pytest.mark.usefixtures("alone")
-@pytest.mark.usefixtures("alone")
 class TestSigkill:
     def test_the_answer_is_kept_and_the_thread_goes_on(
         self, start_server: StartServer, ollama: ScriptedOllama, script: Script

@@ -172,7 +172,7 @@ def test_a_reply_that_is_carried_on_has_one_line(
 ) -> None:
     thread = ann.thread()
     orphan(thread, DEAD_HERE, 0, "You")
-    wait_for_status(thread, "complete", 20)  # the sweep has to find it first
+    wait_for_status(thread, "complete")
 
     assert log.end_of(thread)["status"] == "complete"
 

@@ -45,11 +45,11 @@ def page_environment(
     }
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def page_server(
     page_environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
-    """A server with two workers."""
+    """A server with two workers; not for longer, or it would carry on other tests' replies."""
     with Server(tmp_path_factory.mktemp("page"), page_environment, workers=2) as server:
         yield server
 
