@@ -15,7 +15,7 @@ from chat.replies.drafts import Draft
 from chat.replies.live import Registry
 from chat.tests.bad_input import SECRET
 from testing.people import Caller, create_user
-from testing.processes import Server
+from testing.processes import Memcached, Server
 from testing.scripted_ollama import ScriptedOllama
 
 
@@ -79,3 +79,22 @@ def alone(shared_server: Server) -> Iterator[None]:
     shared_server.kill()
     yield
     shared_server.start()
+
+
+@pytest.fixture(scope="module")
+def other(
+    server_environment: dict[str, str],
+    memcached: Memcached,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Server]:
+    """Another process with the same database, as a worker is."""
+    settings = {"CACHE_LOCATION": memcached.location}
+    with Server(tmp_path_factory.mktemp("other"), server_environment | settings) as server:
+        yield server
+
+
+@pytest.fixture
+def there(other: Server, ann: Caller) -> Iterator[Caller]:
+    """Ann, by way of the other process."""
+    with Caller(other.url, ann.user) as there:
+        yield there

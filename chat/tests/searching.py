@@ -31,6 +31,13 @@ def write(thread: Thread, *texts: str, **fields: Any) -> list[int]:
     ]
 
 
+def write_now(thread: Thread, *texts: str) -> list[Message]:
+    """Store messages of this moment; return them."""
+    return [
+        Message.objects.create(thread=thread, sender=Sender.USER, content=text) for text in texts
+    ]
+
+
 def find(user: User, text: str, limit: int = 100) -> list[Result]:
     """Return everything that a search finds."""
     results, cursor = search.find(user, text, limit, "")
@@ -41,6 +48,11 @@ def find(user: User, text: str, limit: int = 100) -> list[Result]:
 def ids(user: User, text: str) -> list[int | None]:
     """Return the ids of the messages that a search finds, the best first."""
     return [result.message_id for result in find(user, text)]
+
+
+def found(user: User, text: str) -> int:
+    """Return how many results a search has."""
+    return len(find(user, text))
 
 
 def marked(result: Result) -> list[str]:

@@ -12,32 +12,13 @@ from chat.tests.exports import chatgpt_chat, file_of
 from testing.answers import error_of
 from testing.feeds import URL, Listening, listening
 from testing.people import Caller, token_of
-from testing.processes import Memcached, Server, StartServer
+from testing.processes import StartServer
 from testing.replies import reply_of
 from testing.scripted_ollama import Script, ScriptedOllama
 from testing.streams import NDJSON, sending
 from testing.trees import grow
 
 A_SECOND = 1.0
-
-
-@pytest.fixture(scope="module")
-def other(
-    server_environment: dict[str, str],
-    memcached: Memcached,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Server]:
-    """Another process with the same database, as a worker is."""
-    settings = {"CACHE_LOCATION": memcached.location}
-    with Server(tmp_path_factory.mktemp("other"), server_environment | settings) as server:
-        yield server
-
-
-@pytest.fixture
-def there(other: Server, ann: Caller) -> Iterator[Caller]:
-    """Ann, by way of the other process."""
-    with Caller(other.url, ann.user) as there:
-        yield there
 
 
 @pytest.fixture(params=["here", "there"])

@@ -15,10 +15,7 @@ from statistics import quantiles
 from typing import NamedTuple
 
 import pytest
-from django.core.management import call_command
 
-from accounts.models import User
-from testing.fixtures.databases import default_database
 from testing.people import Caller, create_user
 from testing.persistent import Reader, assert_whole, long_answer, read_all
 from testing.processes import Memcached, Nginx, Server
@@ -39,25 +36,9 @@ IS_WHOLE = os.environ.get("KILL_TEST") == "whole"
 SIZE = Size(200, 110) if IS_WHOLE else Size(24, 10)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(
-    prepared_database: None, tmp_path: Path, request: pytest.FixtureRequest
-) -> Iterator[str]:
-    """The address of a database that no other server uses; it is this thread's default."""
-    if request.param == "postgresql":
-        url = request.getfixturevalue("postgresql").url
-    else:
-        url = f"sqlite:///{tmp_path}/db.sqlite3"
-    with default_database(url):
-        if request.param == "sqlite":
-            call_command("migrate", verbosity=0)
-        yield url
-        User.all_objects.all().delete()
-
-
 @pytest.fixture
 def servers(
-    database_url: str,
+    own_database_url: str,
     server_environment: dict[str, str],
     memcached: Memcached,
     ollama: ScriptedOllama,
@@ -65,7 +46,7 @@ def servers(
 ) -> Iterator[list[Server]]:
     """Two processes, each with a port of its own."""
     ollama.script = long_answer
-    settings = {"DATABASE_URL": database_url, "CACHE_LOCATION": memcached.location}
+    settings = {"DATABASE_URL": own_database_url, "CACHE_LOCATION": memcached.location}
     environment = server_environment | settings
     with Server(tmp_path, environment) as one, Server(tmp_path, environment) as other:
         yield [one, other]

@@ -9,12 +9,9 @@ from pathlib import Path
 
 import httpx
 import pytest
-from django.core.management import call_command
 
-from accounts.models import User
 from chat.models import Message, Sender, Turn
 from chat.tests.queueing import ONE, most_at_once, positions, said, waiting
-from testing.fixtures.databases import default_database
 from testing.people import Caller, create_user
 from testing.processes import Memcached, Server
 from testing.replies import reply_of, wait_for_status
@@ -25,32 +22,15 @@ from testing.waiting import wait_until
 WORDS = ["one ", "two ", "three "]
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.process)])
-def database_url(
-    prepared_database: None, tmp_path: Path, request: pytest.FixtureRequest
-) -> Iterator[str]:
-    """The address of a database that no other server uses; it is this thread's default."""
-    if request.param == "postgresql":
-        url = request.getfixturevalue("postgresql").url
-    else:
-        url = f"sqlite:///{tmp_path}/db.sqlite3"
-    with default_database(url):
-        if request.param == "sqlite":
-            call_command("migrate", verbosity=0)
-        yield url
-        User.all_objects.all().delete()
-        Turn.objects.all().delete()
-
-
 @pytest.fixture
 def environment(
-    database_url: str,
+    own_database_url: str,
     server_environment: dict[str, str],
     memcached: Memcached,
     ollama: ScriptedOllama,
 ) -> dict[str, str]:
     """The settings of servers that have one reply written at once, both together."""
-    settings = {"DATABASE_URL": database_url, "CACHE_LOCATION": memcached.location, **ONE}
+    settings = {"DATABASE_URL": own_database_url, "CACHE_LOCATION": memcached.location, **ONE}
     return server_environment | settings
 
 

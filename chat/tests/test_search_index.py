@@ -14,8 +14,7 @@ from chat.branches import fork
 from chat.cleanup import delete_hidden_threads
 from chat.models import Message, MessageTerms, Sender, Thread, UnindexedText
 from chat.search import index
-from chat.search.find import find
-from chat.tests.searching import check_index, index_all
+from chat.tests.searching import check_index, found, index_all, write_now
 from core import cleanup, sql
 from testing.people import create_user
 
@@ -32,21 +31,11 @@ def thread(ann: User) -> Thread:
     return Thread.objects.create(user=ann, model="tiny")
 
 
-def write(thread: Thread, *texts: str) -> list[Message]:
-    return [
-        Message.objects.create(thread=thread, sender=Sender.USER, content=text) for text in texts
-    ]
-
-
-def found(user: User, text: str) -> int:
-    return len(find(user, text, 100, "")[0])
-
-
 # --- What changes texts --------------------------------------------------------------------------
 
 
 def test_rows_that_are_written_without_the_orm_are_indexed(ann: User, thread: Thread) -> None:
-    (message,) = write(thread, "a llama")
+    (message,) = write_now(thread, "a llama")
     thread.current_message_id = message.pk
     thread.save()
 
@@ -83,14 +72,14 @@ def delete_the_user(messages: list[Message]) -> None:
 def test_nothing_is_left_of_what_is_deleted(
     ann: User, thread: Thread, delete: Callable[[list[Message]], None]
 ) -> None:
-    messages = write(thread, *["a secret llama"] * 5)
+    messages = write_now(thread, *["a secret llama"] * 5)
     bob = create_user("bob")
-    write(Thread.objects.create(user=bob, model="tiny", title="yak"), "yak")
+    write_now(Thread.objects.create(user=bob, model="tiny", title="yak"), "yak")
     thread.title = "secret"
     thread.save()
     index_all()
     assert MessageTerms.objects.count() == 6
-    write(thread, "another secret that is not indexed yet").pop().delete()
+    write_now(thread, "another secret that is not indexed yet").pop().delete()
 
     delete(messages)
     index_all()
@@ -102,7 +91,7 @@ def test_nothing_is_left_of_what_is_deleted(
 def test_a_text_that_is_deleted_while_it_is_indexed_leaves_nothing(
     thread: Thread, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gone, kept = write(thread, "gone", "kept")
+    gone, kept = write_now(thread, "gone", "kept")
     original = index.terms_of
 
     def delete_first(text: str) -> str:
@@ -121,7 +110,7 @@ def test_a_text_that_is_deleted_while_it_is_indexed_leaves_nothing(
 def test_a_text_that_is_changed_while_it_is_indexed_is_indexed_as_it_is_then(
     ann: User, thread: Thread, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (message,) = write(thread, "old")
+    (message,) = write_now(thread, "old")
     original = index.terms_of
 
     def change_first(text: str) -> str:
@@ -139,7 +128,7 @@ def test_a_text_that_is_changed_while_it_is_indexed_is_indexed_as_it_is_then(
 
 
 def test_several_processes_index_every_text_once_and_lose_none(ann: User, thread: Thread) -> None:
-    write(thread, *[f"word{number} llama" for number in range(300)])
+    write_now(thread, *[f"word{number} llama" for number in range(300)])
 
     with ThreadPoolExecutor(4) as pool:
         for done in [pool.submit(index_all_in_thread) for _ in range(4)]:
@@ -159,7 +148,7 @@ def index_all_in_thread() -> None:
 
 def test_a_text_of_any_size_is_indexed(ann: User, thread: Thread) -> None:
     words = " ".join(f"w{number:x}{'ü' * 40}" for number in range(30_000))
-    write(thread, words, "😀" * 100_000, "x" * 1_000_000, "\n" * 1000)
+    write_now(thread, words, "😀" * 100_000, "x" * 1_000_000, "\n" * 1000)
 
     index_all()
 
@@ -179,7 +168,7 @@ def test_a_search_finds_what_was_just_written_although_others_have_written_much(
         Message(thread=theirs, sender=Sender.USER, content=f"llama {number}")
         for number in range(900)
     )
-    write(thread, "a llama")
+    write_now(thread, "a llama")
 
     assert found(ann, "llama") == 1
     assert UnindexedText.objects.count() == 900
@@ -188,7 +177,7 @@ def test_a_search_finds_what_was_just_written_although_others_have_written_much(
 def test_a_failure_leaves_the_queue_as_it_was(
     thread: Thread, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write(thread, "one", "two")
+    write_now(thread, "one", "two")
 
     def fail(*arguments: Any) -> None:
         raise ZeroDivisionError
@@ -204,7 +193,7 @@ def test_a_failure_leaves_the_queue_as_it_was(
 
 def test_within_a_transaction_that_fails_nothing_is_queued(thread: Thread) -> None:
     with transaction.atomic():
-        write(thread, "one")
+        write_now(thread, "one")
         transaction.set_rollback(True)
 
     assert not UnindexedText.objects.exists()

@@ -11,7 +11,7 @@ from accounts.models import User
 from chat.models import Message, MessageTerms, Sender, Thread, TitleTerms, UnindexedText
 from chat.search import database, index
 from chat.search.find import find
-from chat.tests.searching import check_index, index_all
+from chat.tests.searching import check_index, found, index_all, write_now
 from core import sql
 from testing.people import create_user
 from testing.processes import ROOT
@@ -30,21 +30,11 @@ def thread(ann: User) -> Thread:
     return Thread.objects.create(user=ann, model="tiny")
 
 
-def write(thread: Thread, *texts: str) -> list[Message]:
-    return [
-        Message.objects.create(thread=thread, sender=Sender.USER, content=text) for text in texts
-    ]
-
-
-def found(user: User, text: str) -> int:
-    return len(find(user, text, 100, "")[0])
-
-
 # --- What makes it anew --------------------------------------------------------------------------
 
 
 def test_an_index_that_is_made_later_gets_all_texts(ann: User, thread: Thread) -> None:
-    write(thread, "a llama")
+    write_now(thread, "a llama")
     Thread.objects.filter(pk=thread.pk).update(title="llamas")
     UnindexedText.objects.all().delete()  # as of a version without a search
     for name in ("chat_messageterms_index", "chat_titleterms_index"):
@@ -58,7 +48,7 @@ def test_an_index_that_is_made_later_gets_all_texts(ann: User, thread: Thread) -
 
 
 def test_installing_it_again_changes_nothing(ann: User, thread: Thread) -> None:
-    write(thread, "a llama")
+    write_now(thread, "a llama")
     index_all()
 
     database.install()
@@ -66,7 +56,7 @@ def test_installing_it_again_changes_nothing(ann: User, thread: Thread) -> None:
 
     assert not UnindexedText.objects.exists()
     assert found(ann, "llama") == 1
-    write(thread, "another llama")
+    write_now(thread, "another llama")
     assert UnindexedText.objects.count() == 1
 
 
@@ -80,13 +70,13 @@ def test_triggers_that_a_migration_has_dropped_are_made_again(ann: User, thread:
 
     database.install()
 
-    write(thread, "a llama").pop()
+    write_now(thread, "a llama").pop()
     assert found(ann, "llama") == 1
     check_index()
 
 
 def test_a_rebuild_replaces_what_is_wrong(ann: User, thread: Thread) -> None:
-    messages = write(thread, *[f"llama {number}" for number in range(25)])
+    messages = write_now(thread, *[f"llama {number}" for number in range(25)])
     Thread.objects.filter(pk=thread.pk).update(title="llamas")
     index_all()
     MessageTerms.objects.filter(pk=messages[0].pk).delete()
@@ -105,12 +95,12 @@ def test_while_it_is_rebuilt_everything_is_found_and_what_is_written_is_too(
     ann: User, thread: Thread, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(index, "REBUILD_BATCH", 3)
-    write(thread, *["llama"] * 10)
+    write_now(thread, *["llama"] * 10)
     index_all()
 
     for number, _ in enumerate(index.rebuild()):
         assert found(ann, "llama") == 10 + number
-        write(thread, "llama")
+        write_now(thread, "llama")
 
     assert found(ann, "llama") > 13
     check_index()
@@ -140,7 +130,7 @@ def rebuild_command(environment: dict[str, str]) -> "subprocess.Popen[str]":
 
 
 def test_the_command_rebuilds_it(ann: User, thread: Thread, environment: dict[str, str]) -> None:
-    write(thread, *["llama"] * 10)
+    write_now(thread, *["llama"] * 10)
     index_all()
     MessageTerms.objects.all().delete()
 

@@ -19,7 +19,6 @@ from chat.replies.store import StartedReply
 from chat.tests.in_process import until
 from testing.answers import refusal
 from testing.people import Caller
-from testing.processes import Memcached, Server
 from testing.replies import reply_of, wait_for_checkpoints, wait_for_status
 from testing.scripted_ollama import Script, ScriptedOllama
 from testing.streams import following, path_of, sending
@@ -27,25 +26,6 @@ from testing.waiting import wait_until
 
 IN_PROGRESS = (409, "reply_in_progress")
 THREE_SECONDS = 4  # checkpoints, in which a reply that nobody reads would have made way
-
-
-@pytest.fixture(scope="module")
-def other(
-    server_environment: dict[str, str],
-    memcached: Memcached,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Server]:
-    """Another process with the same database, as a worker is."""
-    settings = {"CACHE_LOCATION": memcached.location}
-    with Server(tmp_path_factory.mktemp("other"), server_environment | settings) as server:
-        yield server
-
-
-@pytest.fixture
-def there(other: Server, ann: Caller) -> Iterator[Caller]:
-    """Ann, by way of the other process."""
-    with Caller(other.url, ann.user) as there:
-        yield there
 
 
 @pytest.fixture(params=["here", "there"])

@@ -34,13 +34,6 @@ def other(
         yield server
 
 
-@pytest.fixture
-def there(other: Server, ann: Caller) -> Iterator[Caller]:
-    """Ann, by way of the other process."""
-    with Caller(other.url, ann.user) as there:
-        yield there
-
-
 def test_a_reply_is_followed_through_another_process(
     ann: Caller, there: Caller, ollama: ScriptedOllama
 ) -> None:
