@@ -5,21 +5,20 @@ rows, and sets `due`; the rows follow batch by batch. What a crash leaves behind
 next run: a server has one when it starts, and one every hour, which also finds what has expired.
 """
 
-import fcntl
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from hashlib import sha256
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
 from django.db import DatabaseError, connection, transaction
+
+from core.locks import process_lock
 
 BATCH_SECONDS = 0.05  # roughly how long a transaction may last; others wait for it on SQLite
 MAX_BATCH = 1_000  # rows
 INTERVAL_SECONDS = 3600.0
 RETRY_SECONDS = 2.0
+LOCK = "cleanup"
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +37,7 @@ def run(steps: Sequence[Step], should_stop: Callable[[], bool] = lambda: False) 
 
     None where another process is running them. `should_stop` is asked between batches.
     """
-    with process_lock() as is_held:
+    with process_lock(LOCK, connection) as is_held:
         if not is_held:
             return None
         return sum(_run_step(step, should_stop) for step in steps)
@@ -60,45 +59,6 @@ def _run_step(step: Step, should_stop: Callable[[], bool]) -> int:
             limit = min(limit * 2, MAX_BATCH)
         time.sleep(took)  # writers that wait for SQLite ask for the lock again only now and then
     return total
-
-
-@contextmanager
-def process_lock() -> Iterator[bool]:
-    """Yield whether no other process holds this lock; the end of a process releases it.
-
-    With PostgreSQL it is an advisory lock of the connection, with SQLite a file beside its file.
-    """
-    if connection.vendor == "postgresql":
-        with _advisory_lock() as is_held:
-            yield is_held
-        return
-    name = connection.settings_dict["NAME"]
-    with Path(f"{name}-cleanup-lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
-
-
-def advisory_lock_key() -> int:
-    """Return the number by which PostgreSQL knows the lock."""
-    return int.from_bytes(sha256(__name__.encode()).digest()[:8], signed=True)
-
-
-@contextmanager
-def _advisory_lock() -> Iterator[bool]:
-    key = advisory_lock_key()
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_lock(%s)", [key])
-        is_held = bool(cursor.fetchone()[0])
-    try:
-        yield is_held
-    finally:
-        if is_held and connection.is_usable():
-            with connection.cursor() as cursor:  # the pool keeps the connection open
-                cursor.execute("SELECT pg_advisory_unlock(%s)", [key])
 
 
 class Cleaner:

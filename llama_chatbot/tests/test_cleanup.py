@@ -18,6 +18,7 @@ from accounts.models import Session, User
 from chat.models import Message, Thread
 from core import cleanup
 from core.cleanup import Cleaner
+from core.locks import advisory_lock_key
 from testing.environment import ENVIRONMENT
 from testing.people import PASSWORD, Caller, create_session, create_user
 from testing.processes import ROOT, PostgreSQL, Server, StartServer
@@ -59,9 +60,11 @@ def test_a_killed_process_leaves_the_next_one_its_work(
     hold = """if True:
         import django, time
         django.setup()
-        from core.cleanup import process_lock
+        from django.db import connection
+        from core.cleanup import LOCK
+        from core.locks import process_lock
         while True:
-            with process_lock() as is_held:
+            with process_lock(LOCK, connection) as is_held:
                 if is_held:
                     print("held", flush=True)
                     time.sleep(60)
@@ -193,7 +196,7 @@ def test_on_postgresql_a_crash_and_its_lock_leave_nothing_behind(
             assert left
             assert left[0] > 0
 
-            key = cleanup.advisory_lock_key()
+            key = advisory_lock_key(cleanup.LOCK)
             database.execute("SELECT pg_advisory_lock(%s)", [key])
             assert "Another process" in run_command(postgresql_environment)
         run_command(postgresql_environment)  # the lock is gone with its connection
