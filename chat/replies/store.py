@@ -255,10 +255,8 @@ def continue_reply(reply: Message, model_window: int) -> StartedReply:
 
 def prepare_continuation(reply: Message, model_window: int) -> StartedReply:
     """Return what is needed to go on with a reply of this process from its last character."""
-    thread, question = (
-        thread_as_seen(reply),
-        cast(Message, reply.parent),
-    )  # it goes with its question
+    thread = thread_as_seen(reply)
+    question = cast(Message, reply.parent)  # which a reply goes with
     path: Sequence[Message] = []
     if question.parent and reply.turns_kept:
         oldest = reply.context_start or 0

@@ -12,6 +12,7 @@ from chat.transfer.conversation import (
     FILES,
     ONLY_FILES,
     OTHERS,
+    SENDERS,
     ImportedMessage,
     ImportedThread,
     Node,
@@ -27,7 +28,6 @@ from chat.transfer.conversation import (
     title_of,
 )
 
-SENDERS = {"user": Sender.USER, "assistant": Sender.BOT}
 HIDDEN = "is_visually_hidden_from_conversation"
 
 

@@ -14,6 +14,7 @@ MAX_MESSAGES = 20_000  # of a thread
 MAX_CHARACTERS = 1_000_000  # of a message
 MAX_SYSTEM_PROMPT = 20_000
 FILES, OTHERS = "images and files", "system and tool messages"  # kinds of what is left out
+SENDERS = {"user": Sender.USER, "assistant": Sender.BOT}  # by their role in other programs
 ONLY_FILES = "[image or file]"  # instead of a question that has no text
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MILLISECONDS = 10**11  # seconds are fewer for some thousand years

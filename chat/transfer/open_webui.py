@@ -13,6 +13,7 @@ from chat.transfer.conversation import (
     FILES,
     ONLY_FILES,
     OTHERS,
+    SENDERS,
     ImportedMessage,
     ImportedThread,
     Node,
@@ -28,7 +29,6 @@ from chat.transfer.conversation import (
     title_of,
 )
 
-SENDERS = {"user": Sender.USER, "assistant": Sender.BOT}
 # Blocks that the interface shows folded, with their type.
 DETAILS = re.compile(
     r'<details\b[^>]*?\btype="(?P<type>\w+)"[^>]*>(?P<inside>.*?)</details>\n?', re.DOTALL
