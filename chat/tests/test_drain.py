@@ -17,6 +17,9 @@ from chat.tests.in_process import begin, last_of, stored
 from core.errors import ServerShuttingDown
 from testing.scripted_ollama import Script, ScriptedOllama
 
+# What is let go of here, another server would carry on.
+pytestmark = pytest.mark.usefixtures("alone")
+
 
 async def test_a_reply_that_begins_when_the_server_has_drained_is_handed_over_at_once(
     draft: Draft,
