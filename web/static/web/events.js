@@ -2,7 +2,9 @@
 
 import { client } from "./server.js";
 
-/** @typedef {{type: string, event_id?: string, id?: number, thread_id?: number, reply_id?: number, [field: string]: any}} ThreadEvent */
+const REFUSED_WAIT = 5_000; // milliseconds
+
+/** @typedef {{type: string, id?: number, thread_id?: number, reply_id?: number, [field: string]: any}} ThreadEvent */
 
 /**
  * Call `take` with every event until the signal.
@@ -26,24 +28,11 @@ export function listen(user, signal, take) {
 
 /** @param {AbortSignal} signal @param {(event: ThreadEvent) => void} tell */
 async function followEvents(signal, tell) {
-  let [last, wait] = ["", 500];
   while (!signal.aborted) {
     try {
-      const headers = { Accept: "application/x-ndjson", ...(last && { "Last-Event-ID": last }) };
-      const answer = await client.request("GET", "/chat/events/", { headers, signal });
-      let rest = "";
-      for await (const text of /** @type {any} */ (answer.body?.pipeThrough(new TextDecoderStream()))) {
-        wait = 500;
-        const lines = (rest + text).split("\n");
-        rest = lines.pop() ?? "";
-        for (const event of lines.filter(Boolean).map((line) => JSON.parse(line))) {
-          last = event.event_id ?? last;
-          tell(event);
-        }
-      }
-    } catch {
-      wait = Math.min(wait * 2, 15_000);
+      for await (const event of client.events(signal)) tell(event);
+    } catch { // refused, as over a limit or with an ended session
+      await new Promise((wake) => setTimeout(wake, REFUSED_WAIT));
     }
-    await new Promise((wake) => setTimeout(wake, wait));
   }
 }
