@@ -16,6 +16,7 @@ from core.errors import ApiError, HeadersTooLarge, RequestTimeout
 
 HEADER_SECONDS = 10.0  # from the connection or the first byte on, until all headers are there
 MAX_HEADER_BYTES = 64 * 1024
+FIRST_REQUEST_SECONDS = 0.25  # after the end of the process has begun
 STALLED_SECONDS = 60.0  # in which a client must have read some of what was sent
 
 logger = logging.getLogger(__name__)
@@ -24,6 +25,7 @@ logger = logging.getLogger(__name__)
 class BoundedProtocol(HttpToolsProtocol):
     """uvicorn's protocol for one connection, with these bounds, and errors in the one shape."""
 
+    is_open = True  # until the process is about to end
     awaits_headers = True
     header_bytes = 0  # of the request whose headers are not complete
     refusal: ApiError | None = None
@@ -64,12 +66,25 @@ class BoundedProtocol(HttpToolsProtocol):
         self.awaits_headers = False
         self._stop_header_timer()
         super().on_headers_complete()
+        if self.cycle and not self.is_open:
+            self.cycle.keep_alive = False
 
     def on_message_complete(self) -> None:
         """Await the headers of the connection's next request."""
         self.awaits_headers = True
         self.header_bytes = 0
         super().on_message_complete()
+
+    def shutdown(self) -> None:
+        """Close the connection when the process ends, but take a first request on its way.
+
+        A proxy does not send it again: it may have been read.
+        """
+        if not self.cycle and self.is_open:
+            self.is_open = False
+            self.loop.call_later(FIRST_REQUEST_SECONDS, self.shutdown)
+        elif not self.transport.is_closing():
+            super().shutdown()
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is not HTTP, in the shape of all errors."""

@@ -155,7 +155,8 @@ def test_a_restart_costs_no_event(ann: Caller, start_server: StartServer) -> Non
             const said = [];
             for await (const event of client.events()) {
               said.push(event.title ?? event.type);
-              if (event.type === "start") await client.newThread({ title: "One" });
+              // The answer may be lost with the server.
+              if (event.type === "start") client.newThread({ title: "One" }).catch(() => {});
               if (event.title === "Three") break;
             }
             say(said);

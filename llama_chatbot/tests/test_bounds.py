@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import signal
 import socket
 import time
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ import pytest
 
 from llama_chatbot.request_body import MAX_BODY_BYTES, MAX_HELD_BYTES
 from testing.people import Caller
-from testing.processes import Server
+from testing.processes import Server, StartServer
 from testing.waiting import wait_until
 
 GET = b"GET /auth/status/ HTTP/1.1\r\nHost: localhost\r\n"
@@ -37,6 +38,15 @@ def impatient(
 
 def connect(server: Server) -> socket.socket:
     return socket.create_connection(("127.0.0.1", server.port), timeout=10)
+
+
+def is_refused(server: Server) -> bool:
+    """Return whether the server takes no more connections."""
+    try:
+        connect(server).close()
+    except ConnectionRefusedError:
+        return True
+    return False
 
 
 def answer_on(connection: socket.socket) -> http.client.HTTPResponse:
@@ -163,3 +173,21 @@ def test_stalled_bodies_hold_no_more_than_so_many_bytes(
         finally:
             for connection in connections:
                 connection.close()
+
+
+def test_a_request_that_comes_with_the_end_of_the_process_is_answered(
+    start_server: StartServer,
+) -> None:
+    server = start_server()
+    with closing(connect(server)) as connection, closing(connect(server)) as silent:
+        connection.sendall(GET)  # half of it
+        httpx.get(f"{server.url}/health/live/")  # accepted after them, so they are as well
+        os.kill(server.pid, signal.SIGTERM)
+        wait_until(lambda: is_refused(server))
+
+        connection.sendall(b"\r\n")
+        answer = answer_on(connection)
+
+        assert (answer.status, answer.headers["Connection"]) == (200, "close")
+        assert silent.recv(1) == b""
+    wait_until(lambda: not server.running)
