@@ -1,6 +1,6 @@
 # What one types: `make run`, `make test`. Kept to what GNU make 3.81 can do, which macOS ships.
 
-.PHONY: help run test test-fast test-cluster lint bench python
+.PHONY: help run test test-fast test-cluster fuzz lint bench python
 
 NEW_ENOUGH := -c "import sys; sys.exit(sys.version_info < (3, 11))"
 

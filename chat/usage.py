@@ -32,7 +32,6 @@ class QuotaExceeded(ApiError):
 def add(user_id: int, model: str, replies: int, prompt_tokens: int, completion_tokens: int) -> None:
     """Add to what a user has used of a model today."""
     today = timezone.now().date()
-    transaction.on_commit(partial(metrics.tokens_used, model, prompt_tokens, completion_tokens))
 
     def add_to_row() -> bool:
         return statements.add_usage(
@@ -44,13 +43,13 @@ def add(user_id: int, model: str, replies: int, prompt_tokens: int, completion_t
             completion_tokens=completion_tokens,
         )
 
-    if add_to_row():
-        return
-    # The first use of a day makes the row, unless its user was deleted meanwhile.
-    with transaction.atomic():
-        if User.objects.lock(user_id):
-            Usage.objects.get_or_create(user_id=user_id, date=today, model=model)
-            add_to_row()
+    if not add_to_row():
+        # The first use of a day makes the row, unless its user was deleted meanwhile.
+        with transaction.atomic():
+            if User.objects.lock(user_id):
+                Usage.objects.get_or_create(user_id=user_id, date=today, model=model)
+                add_to_row()
+    transaction.on_commit(partial(metrics.tokens_used, model, prompt_tokens, completion_tokens))
 
 
 def check_quota(user: User) -> None:

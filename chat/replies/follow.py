@@ -5,7 +5,7 @@ import logging
 import time
 from collections.abc import AsyncIterator
 
-from django.db import OperationalError
+from django.db import DatabaseError
 
 from chat.models import Message, MessageStatus, Thread
 from chat.ollama.errors import ModelUnavailable
@@ -20,7 +20,7 @@ from chat.replies.readers import (
 )
 from chat.replies.takeover import is_orphaned, rescue_one
 from chat.replies.turns import positions
-from core.database import followers, in_background, in_database
+from core.database import followers, in_background, in_database, outage
 from core.errors import NotFound, ServerShuttingDown
 
 POLL_SECONDS = 0.5
@@ -62,8 +62,8 @@ async def follow_stored(reply_id: int, cursor: Cursor) -> AsyncIterator[Event]:
             before = reply
             try:
                 reply = await in_background(followers, read, reply_id, notes_reader=notes_reader)
-            except OperationalError:
-                if before is None:
+            except DatabaseError as error:
+                if before is None or not outage(error):
                     raise
                 # A reader that has started waits until the database is back.
                 logger.error("Reply %s could not be read", reply_id)

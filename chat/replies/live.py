@@ -15,7 +15,6 @@ from datetime import timedelta
 
 from django.conf import settings
 from django.db import Error as DatabaseError
-from django.db import InterfaceError, OperationalError
 
 from chat import usage
 from chat.models import MessageStatus
@@ -34,7 +33,7 @@ from chat.replies.store import Outcome, RowState, StartedReply
 from chat.replies.turns import Ticket
 from chat.search.index import indexer
 from core import metrics
-from core.database import heartbeats, in_background, writers
+from core.database import heartbeats, in_background, outage, writers
 
 CHECKPOINT_SECONDS = 0.75  # so that a Stop from elsewhere is seen within a second
 FIRST_READER_SECONDS = 5.0  # in which whoever sent the message will have begun to read
@@ -253,9 +252,12 @@ class LiveReply:
             # What the host had computed is used up; what it wrote is part of the next prompt.
             prompt_tokens = self.started.prompt.tokens
             user_id = self.started.thread.user_id
-            await in_background(
-                writers, usage.add, user_id, reply.model, 0, prompt_tokens, self.pieces
-            )
+            try:
+                await in_background(
+                    writers, usage.add, user_id, reply.model, 0, prompt_tokens, self.pieces
+                )
+            except DatabaseError:
+                logger.exception("What reply %s used of %s was not counted", reply.pk, self._host)
         if self.text:
             self.started.written_tokens += self.pieces
         else:
@@ -348,13 +350,14 @@ class LiveReply:
                 )
             except NotOwner:
                 raise
-            except (OperationalError, InterfaceError) as error:
-                # Until then the text is nowhere but here.
-                logger.error(
-                    "The end of reply %s is not stored yet: %s", self.started.reply.pk, error
-                )
-                await asyncio.sleep(SAVE_RETRY_SECONDS)
-            except Exception:
+            except Exception as error:
+                if isinstance(error, DatabaseError) and outage(error):
+                    # Until then the text is nowhere but here.
+                    logger.error(
+                        "The end of reply %s is not stored yet: %s", self.started.reply.pk, error
+                    )
+                    await asyncio.sleep(SAVE_RETRY_SECONDS)
+                    continue
                 if outcome.status == MessageStatus.INTERRUPTED:
                     raise
                 # The text can still be kept, without what came with it.
@@ -474,17 +477,15 @@ class Registry:
             if self.replies and (grace := await self._grace_seconds()):
                 await asyncio.wait([reply.task for reply in self.replies.values()], timeout=grace)
         self.is_closed = True
-        if not self.replies:
-            return
-        tasks = [reply.task for reply in self.replies.values()]
-        if settings.CHAT_CARRY_ON:
-            await self._hand_over(list(self.replies.values()))
-        else:
-            for reply in self.replies.values():
-                reply.end(MessageStatus.INTERRUPTED)
-        _, unsaved = await asyncio.wait(tasks, timeout=SAVE_SECONDS)
-        for task in unsaved:  # their readers would keep the process from ending
-            task.cancel()
+        if replies := list(self.replies.values()):
+            if settings.CHAT_CARRY_ON:
+                await self._hand_over(replies)
+            else:
+                for reply in replies:
+                    reply.end(MessageStatus.INTERRUPTED)
+            _, unsaved = await asyncio.wait([reply.task for reply in replies], timeout=SAVE_SECONDS)
+            for task in unsaved:  # their readers would keep the process from ending
+                task.cancel()
         await self.queue.close()
 
     async def _grace_seconds(self) -> float:

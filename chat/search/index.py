@@ -122,8 +122,10 @@ def rebuild() -> Iterator[tuple[int, int]]:
     for rows, queue in ((threads, database.queue_titles), (messages, database.queue_messages)):
         newest, after = rows.values_list("pk", flat=True).last() or 0, 0
         while after < newest:
-            ids = rows.filter(pk__gt=after).values_list("pk", flat=True)[:REBUILD_BATCH]
-            *_, until = ids
+            ids = list(rows.filter(pk__gt=after).values_list("pk", flat=True)[:REBUILD_BATCH])
+            if not ids:  # the newest were deleted meanwhile
+                break
+            until = ids[-1]
             queue(after, until)
             while index_some():
                 pass

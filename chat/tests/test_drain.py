@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
-from django.db import OperationalError
 
 from chat.models import Thread
 from chat.replies import actions, live, store
@@ -15,6 +14,7 @@ from chat.replies.live import Registry
 from chat.replies.owner import NOBODY
 from chat.tests.in_process import begin, last_of, stored
 from core.errors import ServerShuttingDown
+from testing.outages import database_is_locked
 from testing.scripted_ollama import Script, ScriptedOllama
 
 # What is let go of here, another server would carry on.
@@ -57,7 +57,7 @@ async def test_the_process_ends_though_an_end_cannot_be_stored(
     settings.CHAT_SHUTDOWN_GRACE_SECONDS = 0.1
 
     def save_outcome(*args: Any) -> None:
-        raise OperationalError("away")
+        raise database_is_locked()
 
     monkeypatch.setattr(store, "save_outcome", save_outcome)
     monkeypatch.setattr(live, "SAVE_SECONDS", 0.1)

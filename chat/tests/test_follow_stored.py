@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from django.db import OperationalError
+from django.db import DatabaseError
 from django.utils import timezone
 
 from chat.models import Message, MessageStatus, Sender, Thread
@@ -13,11 +13,17 @@ from chat.replies.drafts import Draft
 from chat.replies.events import Cursor, End, Failure, Start
 from chat.replies.live import Registry
 from chat.tests.in_process import begin, last_of, stored, until
+from testing.outages import database_is_locked, database_is_read_only
 from testing.scripted_ollama import Script, ScriptedOllama
 
 
-async def test_a_follower_waits_while_the_database_is_locked(
-    draft: Draft, ollama: ScriptedOllama, monkeypatch: pytest.MonkeyPatch, registry: Registry
+@pytest.mark.parametrize("problem", [database_is_locked(), database_is_read_only()], ids=str)
+async def test_a_follower_waits_while_the_database_cannot_serve(
+    draft: Draft,
+    ollama: ScriptedOllama,
+    monkeypatch: pytest.MonkeyPatch,
+    problem: DatabaseError,
+    registry: Registry,
 ) -> None:
     ollama.script = Script(["one ", "two "], hold_after=1)
     reads, asked = follow.read, []
@@ -25,7 +31,7 @@ async def test_a_follower_waits_while_the_database_is_locked(
     def read(*args: Any, **kwargs: Any) -> Message | None:
         asked.append(args)
         if 1 < len(asked) < 4:
-            raise OperationalError("database is locked")
+            raise problem
         return reads(*args, **kwargs)
 
     monkeypatch.setattr(follow, "read", read)

@@ -4,11 +4,11 @@ import http.client
 import json
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
+from select import select
 from typing import Any
 
 import httpx
@@ -150,41 +150,46 @@ def test_more_than_256_mebibytes_are_not(ann: Caller) -> None:
     assert "256 MiB" in answer.json()["error"]
 
 
-def test_who_is_not_logged_in_is_answered_before_the_file_is_read(nobody: Caller) -> None:
-    connection = http.client.HTTPConnection(nobody.base_url.host, nobody.base_url.port, timeout=5)
+def begin_upload(caller: Caller, size: int) -> http.client.HTTPConnection:
+    """Send the call and the first of this many bytes."""
+    url = caller.base_url
+    connection = http.client.HTTPConnection(url.host, url.port, timeout=20)
     connection.putrequest("POST", URL)
-    for name, value in {**JSON, "Content-Length": "100000000"}.items():
+    headers = {**JSON, "Cookie": caller.headers.get("Cookie", "")}
+    for name, value in {**headers, "Content-Length": str(size)}.items():
         connection.putheader(name, value)
     connection.endheaders(b"[")
+    return connection
 
-    answer = connection.getresponse()
 
-    assert answer.status == 401
-    assert json.loads(answer.read())["code"] == "not_authenticated"
-    assert answer.headers["Connection"] == "close"
-    connection.close()
+def test_who_is_not_logged_in_is_answered_before_the_file_is_read(nobody: Caller) -> None:
+    with closing(begin_upload(nobody, 100_000_000)) as upload:
+        answer = upload.getresponse()
+
+        assert answer.status == 401
+        assert json.loads(answer.read())["code"] == "not_authenticated"
+        assert answer.headers["Connection"] == "close"
 
 
 def test_one_file_at_a_time(ann: Caller, bob: Caller) -> None:
-    until, begun = threading.Event(), threading.Event()
+    content = file_of(chat(1))
+    uploads = [begin_upload(ann, len(content)) for _ in range(2)]
+    try:
+        (refused,), _, _ = select([upload.sock for upload in uploads], [], [], 20)
+        uploads.sort(key=lambda upload: upload.sock is refused)
+        first, second = uploads
+        answer = second.getresponse()
+        assert (answer.status, json.load(answer)["code"]) == (409, "import_in_progress")
+        assert lines_of(send(bob, file_of(chat(2))))[-1]["threads"] == 1
 
-    def content() -> Iterator[bytes]:
-        yield b"["
-        begun.set()
-        until.wait(20)
-        yield file_of(chat(1))[1:]
+        first.send(content[1:])
 
-    with ThreadPoolExecutor(1) as pool:
-        first = pool.submit(send, ann, content())
-        try:
-            begun.wait(20)
-            with Caller(str(ann.base_url), ann.user) as again:
-                wait_until(lambda: send(again, b"[]").status_code == 409)
-                error_of(send(again, file_of(chat(2))), 409, "import_in_progress")
-            assert lines_of(send(bob, file_of(chat(2))))[-1]["threads"] == 1
-        finally:
-            until.set()
-        assert lines_of(first.result())[-1]["threads"] == 1
+        answer = first.getresponse()
+        assert answer.status == 200
+        assert json.loads(answer.readlines()[-1])["threads"] == 1
+    finally:
+        for upload in uploads:
+            upload.close()
     assert lines_of(send(ann, file_of(chat(3))))[-1]["threads"] == 1
 
 

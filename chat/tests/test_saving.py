@@ -5,11 +5,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from django.db import OperationalError
+from django.db import DatabaseError
 from django.db.models import Q
 from django.utils import timezone
+from pytest_django import Settings
 
+from chat import usage
 from chat.models import Message
+from chat.ollama.placement import place
 from chat.replies import live, store
 from chat.replies.drafts import Draft
 from chat.replies.events import Cursor, End, Failure
@@ -19,18 +22,21 @@ from chat.replies.store import Outcome, StartedReply
 from chat.replies.takeover import find_orphans
 from chat.tests.in_process import WINDOW, begin, stored, text_of, until
 from core.database import in_background, writers
+from testing.outages import database_is_locked, database_is_read_only
+from testing.processes import free_port
 from testing.scripted_ollama import Script, ScriptedOllama
 
 
+@pytest.mark.parametrize("problem", [database_is_locked(), database_is_read_only()], ids=str)
 async def test_an_end_that_cannot_be_stored_is_stored_later(
-    draft: Draft, monkeypatch: pytest.MonkeyPatch, registry: Registry
+    draft: Draft, monkeypatch: pytest.MonkeyPatch, problem: DatabaseError, registry: Registry
 ) -> None:
     saves, asked = store.save_outcome, []
 
     def save_outcome(*args: Any) -> None:
         asked.append(args)
         if len(asked) < 3:
-            raise OperationalError("database is locked")
+            raise problem
         saves(*args)
 
     monkeypatch.setattr(store, "save_outcome", save_outcome)
@@ -45,6 +51,38 @@ async def test_an_end_that_cannot_be_stored_is_stored_later(
         "complete",
         "You said: Hello",
     )
+
+
+async def test_a_reply_goes_on_at_another_host_though_the_database_is_locked(
+    draft: Draft,
+    ollama: ScriptedOllama,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    registry: Registry,
+) -> None:
+    add, asked = usage.add, []
+
+    def locked_at_first(*args: Any) -> None:
+        asked.append(args)
+        if len(asked) == 1:
+            raise database_is_locked()
+        add(*args)
+
+    monkeypatch.setattr(usage, "add", locked_at_first)
+    with ScriptedOllama(free_port()) as other:
+        hosts = {ollama.url: ollama, other.url: other}
+        settings.OLLAMA_HOST = ",".join(hosts)
+        home = hosts.pop(place(str(draft.thread_id), list(hosts), {}, 0) or "")
+        home.script = Script(["one "], then="die")
+        (healthy,) = hosts.values()
+        healthy.script = Script(["one ", "two "])
+
+        reply = registry.write(await begin(draft))
+        events = [event async for event in reply.follow(Cursor(0))]
+
+    assert text_of(events) == "one two "
+    assert isinstance(events[-1], End)
+    assert len(asked) == 2
 
 
 async def test_the_first_news_of_a_reply_that_was_taken_over_is_stored_at_once(
@@ -68,7 +106,7 @@ async def test_the_first_news_of_a_reply_that_was_taken_over_is_stored_at_once(
     await reply.task
 
 
-@pytest.mark.parametrize("problem", [OperationalError("away"), ValueError("a mistake")])
+@pytest.mark.parametrize("problem", [database_is_locked(), ValueError("a mistake")])
 async def test_checkpoints_outlive_one_that_failed(
     draft: Draft,
     ollama: ScriptedOllama,

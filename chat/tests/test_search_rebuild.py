@@ -106,6 +106,22 @@ def test_while_it_is_rebuilt_everything_is_found_and_what_is_written_is_too(
     check_index()
 
 
+def test_the_newest_may_be_deleted_while_it_is_rebuilt(
+    ann: User, thread: Thread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(index, "REBUILD_BATCH", 3)
+    messages = write_now(thread, *["llama"] * 6)
+    steps = index.rebuild()
+    next(steps)  # the title
+    next(steps)  # the first three messages
+
+    Message.objects.filter(pk__gt=messages[2].pk).delete()
+
+    list(steps)
+    assert found(ann, "llama") == 3
+    check_index()
+
+
 def test_an_empty_database_is_rebuilt_in_no_time(each_database: None) -> None:
     list(index.rebuild())
 
