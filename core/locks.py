@@ -4,12 +4,14 @@ import asyncio
 import fcntl
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 
 from django.core.cache import cache
+from django.db import DatabaseError
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.utils import CursorWrapper
 
 POLL_SECONDS = 0.05
 DATABASE_POLL_SECONDS = 0.2
@@ -40,19 +42,12 @@ def process_lock(
 ) -> Iterator[bool]:
     """Yield whether this process holds the lock for a purpose; the end of a process releases it.
 
-    With PostgreSQL it is an advisory lock of the connection, with SQLite a file beside its file,
-    unless that is in memory. With `waits`, the block begins when the lock is held.
+    With PostgreSQL it is an advisory lock, with SQLite a file beside its file, unless that is in
+    memory. With `waits`, the block begins when the lock is held.
     """
     if database.vendor == "postgresql":
-        key = advisory_lock_key(purpose)
-        # Not pg_advisory_lock: an index that is made concurrently would wait for those who wait.
-        while not (is_held := _query(database, "SELECT pg_try_advisory_lock(%s)", key)) and waits:
-            time.sleep(DATABASE_POLL_SECONDS)
-        try:
+        with _advisory_lock(advisory_lock_key(purpose), database, waits=waits) as is_held:
             yield is_held
-        finally:
-            if is_held and database.is_usable():  # the pool keeps the connection open
-                _query(database, "SELECT pg_advisory_unlock(%s)", key)
         return
     name = str(database.settings_dict["NAME"])
     if ":" in name:
@@ -72,7 +67,33 @@ def advisory_lock_key(purpose: str) -> int:
     return int.from_bytes(sha256(f"llama-chatbot {purpose}".encode()).digest()[:8], signed=True)
 
 
-def _query(database: BaseDatabaseWrapper, statement: str, key: int) -> bool:
-    with database.cursor() as cursor:
-        cursor.execute(statement, [key])
-        return bool(cursor.fetchone()[0])
+@contextmanager
+def _advisory_lock(key: int, database: BaseDatabaseWrapper, *, waits: bool) -> Iterator[bool]:
+    """Yield whether this process holds a lock of PostgreSQL's.
+
+    A transaction on a connection of its own holds it. A session could not: PgBouncer has each
+    transaction run in whichever session is free, so another one would be asked to unlock.
+    """
+    holder = database.copy()
+    holder.set_autocommit(False)
+    try:
+        with holder.cursor() as cursor:
+            # Not pg_advisory_xact_lock: an index that is made concurrently would wait for those
+            # who wait. It does not wait for the transaction that holds the lock, which is idle.
+            while not (is_held := _try_lock(cursor, key)):
+                holder.rollback()
+                if not waits:
+                    break
+                time.sleep(DATABASE_POLL_SECONDS)
+            else:
+                cursor.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+        yield is_held
+    finally:
+        with suppress(DatabaseError):  # which have ended the transaction, too
+            holder.rollback()
+        holder.close()
+
+
+def _try_lock(cursor: CursorWrapper, key: int) -> bool:
+    cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [key])
+    return bool(cursor.fetchone()[0])

@@ -194,7 +194,7 @@ WRITER_THREADS = 4
 FOLLOWER_THREADS = 2
 PASSWORD_THREADS = 2
 TRANSFER_THREADS = 2
-OTHER_THREADS = 7  # heartbeats, health checks, cleaning up, mail, metrics
+OTHER_THREADS = 7  # heartbeats, health checks, cleaning up and its lock, mail, metrics
 
 DATABASES: dict[str, Any] = {
     "default": read(env.dj_db_url, "DATABASE_URL", f"sqlite:///{BASE_DIR / 'db.sqlite3'}")
@@ -214,6 +214,8 @@ elif DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
     DATABASES["default"]["ENGINE"] = "core.postgresql"
     # PostgreSQL may have been restarted since a connection was last used.
     DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
+    # Behind PgBouncer, a cursor that outlives its statement would be looked for in another session.
+    DATABASES["default"]["DISABLE_SERVER_SIDE_CURSORS"] = True
     DATABASES["default"]["OPTIONS"] = {
         # A host that no longer answers is noticed after some seconds, not after the quarter of an
         # hour of the operating system's defaults.
