@@ -27,9 +27,9 @@ test: python ## run the tests; pytest's own arguments go in ARGS="..."
 	@$(SET_UP) tools
 	@exec .venv/bin/python -m pytest -rs -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
-test-fast: python ## run the tests that start no processes, in seconds; ARGS as above
+test-fast: python ## run the tests that start no processes, in under a minute; ARGS as above
 	@$(SET_UP) tools
-	@exec .venv/bin/python -m pytest -rs -m "not process" $(ARGS)
+	@exec .venv/bin/python -m pytest -rs -m "not process" -n 2 --dist loadfile $(ARGS)
 
 test-cluster: python ## kill and hang each part of two hosts in turn, and print what users saw
 	@$(SET_UP) tools

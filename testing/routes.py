@@ -1,5 +1,6 @@
 """Every call of the API, as its OpenAPI document lists them."""
 
+from functools import cache
 from typing import NamedTuple
 
 import pytest
@@ -26,6 +27,7 @@ class Route(NamedTuple):
         return f"{self.method} {self.path}"
 
 
+@cache
 def routes() -> list[Route]:
     """Return all calls but those for health, ids and names in their paths replaced by some."""
     return [

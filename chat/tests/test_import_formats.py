@@ -70,12 +70,13 @@ def tree(thread: Thread) -> list[tuple[str, str, str | None]]:
 
 def branch(thread: Thread) -> list[str]:
     """Return what the current branch says."""
+    messages = {message.pk: message for message in thread.messages.all()}
     texts: list[str] = []
     message = thread.current_message
     while message:
-        texts.insert(0, message.content)
-        message = message.parent
-    return texts
+        texts.append(message.content)
+        message = messages.get(message.parent_id or 0)
+    return texts[::-1]
 
 
 def moment(seconds: float) -> datetime:

@@ -56,8 +56,9 @@ def users(request: pytest.FixtureRequest, each_database: None) -> list[User]:
             expires_at=dice.choice([None, None, past, future]),
             deleted_at=dice.choice([None, None, None, past]),
         )
-        for _ in range(4):
-            Message.objects.create(thread=thread, sender=Sender.USER, content=text())
+        Message.objects.bulk_create(
+            Message(thread=thread, sender=Sender.USER, content=text()) for _ in range(4)
+        )
     index_all()
     return users
 
