@@ -1,5 +1,8 @@
 """The list of conversations."""
 
+import json
+from pathlib import Path
+
 from playwright.sync_api import expect
 
 from chat.models import Thread
@@ -86,6 +89,34 @@ def test_a_new_thread_is_temporary_with_a_model_and_a_prompt_of_its_own(
     page.get_by_role("button", name="Save").click()
     wait_until(lambda: not Thread.objects.get().expires_at, SECONDS)
     assert Thread.objects.get().system_prompt is None
+
+
+def test_a_thread_is_exported_and_an_account_imported(chat: Chat, tmp_path: Path) -> None:
+    chat.say("Hello")
+    with chat.page.expect_download() as text:
+        menu_of(chat, "Hello", "Export as text")
+    assert "You said: Hello" in Path(text.value.path()).read_text()
+    with chat.page.expect_download() as everything:
+        chat.choose("ann", "Export everything")
+    file = tmp_path / "export.ndjson"
+    file.write_bytes(Path(everything.value.path()).read_bytes())
+    menu_of(chat, "Hello", "Delete")
+    chat.page.get_by_role("button", name="Delete", exact=True).click()
+    expect(chat.threads).to_have_count(0)
+
+    chat.choose("ann", "Import conversations")
+    chat.page.get_by_label("File").set_input_files(file)
+    expect(chat.page.get_by_role("dialog")).to_contain_text("1 imported, with 2 messages")
+    chat.page.get_by_label("File").set_input_files(file)
+    expect(chat.page.get_by_role("dialog")).to_contain_text("1 were here already")
+    nonsense = tmp_path / "nonsense.json"
+    nonsense.write_text(json.dumps({"a": 1}))
+    chat.page.get_by_label("File").set_input_files(nonsense)
+    expect(chat.page.get_by_role("dialog").get_by_role("status")).not_to_contain_text("imported,")
+    chat.page.keyboard.press("Escape")
+
+    chat.threads.get_by_role("link").click()
+    expect(chat.answers).to_have_text("You said: Hello")
 
 
 def test_two_windows_tell_each_other_what_runs_and_what_has_news(
