@@ -1,6 +1,6 @@
 # What one types: `make run`, `make test`. Kept to what GNU make 3.81 can do, which macOS ships.
 
-.PHONY: help run test test-fast test-cluster fuzz lint bench python
+.PHONY: help run test test-fast test-cluster fuzz screenshots lint bench python
 
 NEW_ENOUGH := -c "import sys; sys.exit(sys.version_info < (3, 11))"
 
@@ -38,6 +38,10 @@ test-cluster: python ## kill and hang each part of two hosts in turn, and print 
 fuzz: python ## call the API with thousands of generated requests, valid and not; takes minutes
 	@$(SET_UP) tools
 	@FUZZ=whole exec .venv/bin/python -m pytest -rs -n 2 llama_chatbot/tests/test_schemathesis.py
+
+screenshots: python ## photograph the page and the admin into screenshots/, and for the README; ARGS as above
+	@$(SET_UP) tools
+	@exec .venv/bin/python -m pytest -rs -n 2 web/tests/screenshots.py $(ARGS)
 
 lint: python ## run the linters and the type checker
 	@$(SET_UP) tools

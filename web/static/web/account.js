@@ -48,7 +48,7 @@ export function openAccount(user, leave) {
 
   const loadUsage = () => attempt(async () => {
     const { days, total } = await client.call("GET", "/auth/usage/", { query: { days: 30 } });
-    const row = (/** @type {string} */ tag, /** @type {any[]} */ cells) => h("tr", {}, ...cells.map((cell) => h(/** @type {"td"} */ (tag), {}, typeof cell === "number" ? cell.toLocaleString() : cell)));
+    const row = (/** @type {string} */ tag, /** @type {any[]} */ cells) => h("tr", {}, ...cells.map((cell, at) => h(/** @type {"td"} */ (tag), { align: at > 1 && "right" }, typeof cell === "number" ? cell.toLocaleString() : cell)));
     const numbers = (/** @type {any} */ of) => [of.replies, of.prompt_tokens, of.completion_tokens];
     usage.replaceChildren(h("div", { class: "table", tabIndex: 0, role: "group", "aria-label": "What you have used" }, h("table", {},
       h("thead", {}, row("th", ["Day", "Model", "Answers", "Tokens read", "Tokens written"])),
@@ -62,6 +62,7 @@ export function openAccount(user, leave) {
       const copy = iconButton("copy", "Copy the token", async () => { await navigator.clipboard.writeText(token); say("Copied"); });
       element.querySelector(".secret")?.remove();
       element.append(h("p", { class: "secret", role: "status" }, "Copy it now, it is not shown again: ", secret, copy));
+      element.reset();
       await loadTokens();
     });
 

@@ -38,9 +38,10 @@ function enter(user) {
     const covers = open && matchMedia("(max-width: 50rem)").matches;
     root.classList.toggle("with-sidebar", covers);
     main.inert = covers;
-    if (open) list.search.focus();
+    if (open) (matchMedia("(pointer: coarse)").matches ? sidebar.querySelector("a") : list.search)?.focus(); // without a keyboard on the screen
     else if (document.activeElement === document.body || sidebar.contains(document.activeElement)) composer.focus();
   };
+  sidebar.onclick = ({ target }) => { if (/** @type {Element} */ (target).closest("a")) toggle(false); };
   const main = h("main", {}, h("header", { class: "bar" }, showSidebar, ...conversation.bar), conversation.element);
   root.className = "chat";
   root.replaceChildren(h("a", { class: "skip", href: "#message", onclick: (/** @type {Event} */ event) => { event.preventDefault(); composer.focus(); } }, "To the message box"),
@@ -54,8 +55,9 @@ function enter(user) {
   };
   addEventListener("hashchange", route, { signal });
   addEventListener("keydown", (event) => {
+    if (document.querySelector("dialog[open]")) return;
     if (event.key === "Escape" && root.matches(".with-sidebar:not(:has(:popover-open))")) toggle(false);
-    if (!(event.ctrlKey || event.metaKey) || document.querySelector("dialog[open]")) return;
+    if (!(event.ctrlKey || event.metaKey)) return;
     if (event.key === "k") { event.preventDefault(); toggle(true); list.search.focus(); }
     if (event.key.toLowerCase() === "o" && event.shiftKey) { event.preventDefault(); location.hash = "#/"; composer.focus(); }
   }, { signal });

@@ -21,6 +21,7 @@ export class Conversation {
   /** @type {Message[]} */ #messages = [];
   /** @type {AbortController | null} */ #reading = null;
   /** @type {string | null} */ #older = null;
+  #usual = ""; // model
   #opened = 0; // how often; what was asked for before is no longer wanted
   #refresh = 0;
 
@@ -37,6 +38,7 @@ export class Conversation {
     this.bar = [this.title, this.model, more];
     this.scroller = new Scroller(() => attempt(() => this.#loadOlder()));
     this.element = h("section", { class: "conversation" }, this.scroller.element, h("div", { class: "foot" }, this.scroller.jump, composer.element));
+    client.models().then(({ default: usual }) => { this.#usual = usual; this.#head(this.settings.title); }, () => {});
     composer.onsend = (draft) => this.#send(draft);
     composer.onstop = () => attempt(() => client.stop(/** @type {number} */ (this.thread)));
   }
@@ -50,7 +52,7 @@ export class Conversation {
     this.settings = {};
     this.#show([]);
     this.composer.use(thread);
-    this.composer.busy = false;
+    this.composer.busy = this.composer.element.hidden = false;
     this.#head("");
     this.element.classList.toggle("new", thread === null);
     this.composer.focus();
@@ -66,10 +68,10 @@ export class Conversation {
       this.#head(settings.title);
       this.#take(page);
       const view = message && this.#views.get(message);
-      if (view) { this.scroller.follows = false; view.element.scrollIntoView({ block: "center" }); view.element.focus(); }
+      if (view) { this.scroller.follows = false; view.element.classList.add("found"); view.element.scrollIntoView({ block: "center" }); view.element.focus(); }
     } catch (error) {
       if (opened !== this.#opened) return;
-      const isGone = error instanceof ChatError && error.status === 404;
+      const isGone = (this.composer.element.hidden = error instanceof ChatError && error.status === 404);
       this.scroller.content.replaceChildren(h("div", { class: "welcome" }, h("p", { role: "alert" }, isGone ? "This conversation does not exist any more." : words(error)),
         h("button", { type: "button", class: "quiet", onclick: () => (isGone ? (location.hash = "#/") : this.open(thread, message)) }, isGone ? "Begin a new one" : "Try again")));
     }
@@ -194,6 +196,7 @@ export class Conversation {
         if (event.type === "thinking" || event.type === "delta" || event.type === "rewind") view?.grow(reply, () => this.scroller.stick());
       }
       say("The answer is complete.");
+      this.list.take({ type: "reply_ended", thread_id: reply.thread ?? 0 });
     } catch (error) {
       if (!isCurrent()) return;
       if (!isBegun || (error instanceof ChatError && !error.replyKept && !reply.text)) refused?.(error);
@@ -216,7 +219,7 @@ export class Conversation {
     attempt(async () => {
       this.settings = await client.call("GET", `/chat/threads/${this.thread}/`);
       this.#head(this.settings.title);
-      this.list.put(this.settings);
+      this.list.put({ ...this.settings, running_reply_id: this.#reading ? reply.id : null });
     });
   }
 
@@ -240,7 +243,7 @@ export class Conversation {
     const name = title || "New conversation";
     this.title.textContent = name;
     document.title = this.thread === null ? "Llama Chatbot" : `${name} – Llama Chatbot`;
-    this.model.textContent = this.settings.model?.replace(/:latest$/, "") || "Model";
+    this.model.textContent = (this.settings.model || this.#usual).replace(/:latest$/, "") || "Model";
   }
 
   async #change() {

@@ -14,7 +14,8 @@ export function labelled({ name, label, hint, type, onlyIfAsked, ...properties }
   const kind = tag === "input" ? { type: type ?? "text" } : {};
   const { options = [], ...rest } = properties;
   const input = h(tag, { name, id: `field-${number}`, "aria-describedby": about.id, ...kind, ...rest }, ...options);
-  if (properties.value !== undefined) input.value = properties.value;
+  if ("defaultValue" in input) input.defaultValue = properties.value ?? ""; // which a reset brings back
+  else if (properties.value !== undefined) input.value = properties.value;
   return h("div", { class: "field", hidden: onlyIfAsked }, h("label", { htmlFor: input.id }, label), input, about);
 }
 

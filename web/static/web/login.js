@@ -33,12 +33,12 @@ export function showLogin(root, enter, reason) {
     forgot: () => card("A new password", form([{ ...email, hint: "We send you an e-mail with which you choose a new password." }], "Send the e-mail",
       async (body) => {
         const { message } = await client.call("POST", "/auth/password/reset/", { body });
-        notify(message, { stays: true });
-        location.hash = "#/reset";
+        history.replaceState(null, "", "#/reset");
+        showLogin(root, enter, `${message} Open the link in it, or copy its two codes.`);
       }), ["", "Back"], ["reset", "I have the e-mail"]),
     reset: () => card("Choose a new password", form([
-      { name: "uid", label: "uid from the e-mail", required: true, value: uid, readOnly: Boolean(uid), autocomplete: "off" },
-      { name: "token", label: "token from the e-mail", required: true, value: token, readOnly: Boolean(token), autocomplete: "off" },
+      { name: "uid", label: "First code (uid)", required: true, value: uid, readOnly: Boolean(uid), autocomplete: "off" },
+      { name: "token", label: "Second code (token)", required: true, value: token, readOnly: Boolean(token), autocomplete: "off" },
       newPassword("New password", "new_password")], "Set the password",
       async (body) => {
         await client.call("POST", "/auth/password/reset/confirm/", { body });
@@ -52,7 +52,7 @@ export function showLogin(root, enter, reason) {
     document.title = `${title} – Llama Chatbot`;
     root.className = "entrance";
     root.replaceChildren(h("main", { class: "card" },
-      h("img", { src: "static/web/llama.svg", alt: "", width: 48, height: 48 }),
+      h("div", { class: "brand" }, h("img", { src: "static/web/llama.svg", alt: "", width: 40, height: 40 }), h("strong", {}, "Llama Chatbot")),
       h("h1", {}, title), reason && h("p", { class: "reason", role: "alert" }, reason), content,
       h("p", { class: "links" }, ...links.map(([to, text]) => h("a", { href: `#/${to}` }, text)))));
     /** @type {HTMLElement | null} */ (root.querySelector("input:not([readonly])"))?.focus();

@@ -118,7 +118,7 @@ export class MessageView {
     const { usage, model, context, created_at } = this.message;
     const tokens = usage?.completion_tokens ? `${usage.prompt_tokens ?? "?"} tokens read, ${usage.completion_tokens} written` : "";
     const dropped = context?.turns_dropped ? `${context.turns_dropped} earlier turns no longer seen` : "";
-    return [model, tokens, dropped, ago(created_at)].filter(Boolean).join(" · ");
+    return [model?.replace(/:latest$/, ""), tokens, dropped, ago(created_at)].filter(Boolean).join(" · ");
   }
 
   /** Let the user write this message anew, in its place. */

@@ -48,7 +48,8 @@ export function words(error) {
 export async function countDown(error, show) {
   const until = error instanceof ChatError && error.retryAfter ? Date.now() + error.retryAfter * 1000 : 0;
   for (let left; (left = Math.ceil((until - Date.now()) / 1000)) > 0; await new Promise((wake) => setTimeout(wake, 1000))) {
-    show(`${words(error)} You can go on in ${duration(left)}.`);
+    const isLimit = error instanceof ChatError && error.code === "rate_limited"; // whose words have seconds, too
+    show(`${isLimit ? "That was too much at once." : words(error)} You can go on in ${duration(left)}.`);
   }
   show(until ? "" : words(error));
 }

@@ -38,7 +38,7 @@ export class ThreadList {
     this.list.onkeydown = (event) => this.#walk(event);
     const account = menu(h("button", { type: "button", class: "quiet account" }, icon("user"), h("span", {}, user.username)), () => [
       { label: "Account", icon: "user", run: () => openAccount(user, hooks.leave) },
-      { label: this.#archived ? "Conversations" : "Archived conversations", icon: "archive", run: () => { this.#archived = !this.#archived; attempt(() => this.load()); } },
+      { label: this.#archived ? "Conversations" : "Archived conversations", icon: "archive", run: () => this.#turn() },
       { label: "Import conversations", icon: "upload", run: () => openImport(() => this.load()) },
       { label: "Export everything", icon: "download", run: () => download("/auth/export/") },
       ...(user.is_staff ? [{ label: "Administration", icon: "settings", run: () => { location.href = `${client.server}/admin/`; } }] : []),
@@ -46,8 +46,14 @@ export class ThreadList {
     ]);
     const fresh = h("a", { href: "#/", class: "button new", title: "New conversation (Ctrl+Shift+O)" }, icon("plus"), "New conversation");
     this.elements = [h("div", { class: "brand" }, h("img", { src: "static/web/llama.svg", alt: "", width: 28, height: 28 }), h("strong", {}, "Llama Chatbot")),
-      fresh, h("div", { class: "search" }, icon("search"), this.search), this.list, h("div", { class: "user" }, account)];
+      fresh, h("div", { class: "search" }, icon("search"), this.search), this.list, h("div", { class: "me" }, account)];
     addEventListener("storage", ({ key }) => key === this.news && this.#show());
+  }
+
+  /** Show the archived conversations instead of the others, or these again. */
+  #turn() {
+    this.#archived = !this.#archived;
+    attempt(() => this.load());
   }
 
   async load() {
@@ -136,7 +142,8 @@ export class ThreadList {
       groups.set(group, [...(groups.get(group) ?? []), this.#item(thread, news.has(thread.id))]);
     }
     this.list.replaceChildren(
-      ...(this.#archived ? [h("p", { class: "empty" }, "Archived conversations")] : []),
+      ...(this.#archived ? [h("button", { type: "button", class: "quiet back", onclick: () => this.#turn() }, icon("left"), "All conversations"),
+        h("p", { class: "empty" }, "Archived conversations")] : []),
       ...[...groups].map(([name, items]) => h("section", {}, h("h2", {}, name), h("ul", {}, ...items))),
       ...(groups.size ? [] : [h("p", { class: "empty" }, this.#archived ? "There are none." : "Your conversations will be here.")]),
       ...(this.#next ? [h("button", { type: "button", class: "quiet", onclick: () => attempt(() => this.#more()) }, "Show more")] : []));
