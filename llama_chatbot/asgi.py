@@ -40,7 +40,7 @@ if not settings.DEBUG:
 
 from chat.feed.hub import hub  # noqa: E402 - Django must be set up first
 from chat.ollama import transport  # noqa: E402
-from chat.replies import live, takeover, workers  # noqa: E402
+from chat.replies import registry, takeover, workers  # noqa: E402
 from core.cleanup import Cleaner  # noqa: E402
 from core.database import bound_statements, in_background, writers  # noqa: E402
 from llama_chatbot import access_log, metrics  # noqa: E402
@@ -64,7 +64,7 @@ async def application(scope: Scope, receive: ASGIReceiveCallable, send: ASGISend
 
 
 async def serve_lifespan(receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
-    """Answer the server's lifespan events; end the live replies before the process exits."""
+    """Answer the server's lifespan events; let go of the live replies before the process exits."""
     await receive()
     drain_on_signals()
     cleaner = Cleaner(STEPS)
@@ -77,7 +77,7 @@ async def serve_lifespan(receive: ASGIReceiveCallable, send: ASGISendCallable) -
     hub.close()
     sampling.cancel()
     await asyncio.to_thread(cleaner.stop)
-    await live.registry.drain()
+    await registry.current.drain()
     try:
         await in_background(writers, workers.record_end)
     except DatabaseError as error:  # then others notice a few seconds later
@@ -98,7 +98,7 @@ def drain_on_signals() -> None:
         previous = signal.getsignal(number)
 
         def handler(signum: int, frame: FrameType | None, previous: Any = previous) -> None:
-            loop.call_soon_threadsafe(live.registry.drain)
+            loop.call_soon_threadsafe(registry.current.drain)
             loop.call_soon_threadsafe(hub.close)
             if callable(previous):
                 previous(signum, frame)

@@ -24,7 +24,7 @@ from chat.ollama.placement import without_password
 from chat.prompt.estimate import estimate
 from chat.prompt.marks import neutralize_markup
 from chat.prompt.window import TOKENS_OF_A_TEMPLATE
-from chat.replies import live, log, turns
+from chat.replies import log, registry, turns
 from chat.replies.events import Cursor, Delta, End, Event, Failure, KeepAlive
 from chat.replies.live import KEEP_ALIVE_SECONDS, PIECE_SECONDS
 from chat.replies.turns import Ticket
@@ -33,8 +33,6 @@ from core.errors import ApiError
 from openai_api.errors import ModelNotFound
 
 logger = logging.getLogger(__name__)
-
-_tasks: set[asyncio.Task[Stats]] = set()  # the event loop keeps weak references only
 
 
 class Generation:
@@ -61,7 +59,7 @@ class Generation:
         self._task = asyncio.get_running_loop().create_task(
             self._write(), context=contextvars.Context()
         )
-        _tasks.add(self._task)
+        registry.current.keep(self._task)
         self._task.add_done_callback(self._finish)
 
     async def events(self) -> AsyncIterator[Event]:
@@ -111,7 +109,7 @@ class Generation:
     async def _write_at_a_host(self) -> Stats | None:
         """Have a host write; None where it failed before its first word, and others are left."""
         try:
-            async with live.registry.queue.turn(self._ticket) as host:
+            async with registry.current.queue.turn(self._ticket) as host:
                 self._turn_at = time.monotonic()
                 return await client.chat(
                     host, self.model, self.messages, self.options, self._add, format=self.format
@@ -158,7 +156,6 @@ class Generation:
         return sum(estimate(message["content"]) for message in self.messages), self.pieces
 
     def _finish(self, task: asyncio.Task[Stats]) -> None:
-        _tasks.discard(task)
         self._news.set()
         self._log(task)
 

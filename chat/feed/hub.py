@@ -179,4 +179,4 @@ class Hub:
 
 
 hub = Hub()
-"""This process's."""
+"""The hub of this process."""

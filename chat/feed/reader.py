@@ -34,8 +34,8 @@ class Row(NamedTuple):
 class Notice(NamedTuple):
     """Something to be told.
 
-    Whoever has had it may come back at `position` and misses nothing; None is where they were
-    before. `row` is the row of the log that it comes from.
+    A reader that has had it misses nothing by coming back at `position`; None does not move the
+    position. `row` is the row of the log that it comes from.
     """
 
     type: str

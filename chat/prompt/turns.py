@@ -47,7 +47,7 @@ class Turn:
 
 
 def size_of(message: Message) -> int:
-    """Return how many tokens a message has by `estimate`, which it keeps."""
+    """Return how many tokens a message has by `estimate`, kept on it; `save_outcome` stores it."""
     if message.tokens is None or message.estimator != estimator.VERSION:
         message.tokens = estimate(neutralize_markup(message.content))
         message.estimator = estimator.VERSION

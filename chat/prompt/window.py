@@ -244,7 +244,7 @@ def starting_point(path: Sequence[Message], thread: Thread, num_ctx: int) -> int
     """Return the first message of the last prompt on the path that had the thread's front.
 
     A reply in between may have been asked for with another model. None where the front has changed,
-    or with a turn that was cut, which is sent whole again or not at all.
+    or where that prompt had a turn cut, which is sent whole again or not at all.
     """
     for message in reversed(path):
         start = message.context_start

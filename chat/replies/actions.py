@@ -13,7 +13,7 @@ from chat.ollama.continuation import can_continue
 from chat.ollama.errors import CannotContinue
 from chat.prompt.estimate import estimate
 from chat.prompt.window import require_fit
-from chat.replies import lifecycle, live, log, readers, store, titles
+from chat.replies import lifecycle, log, readers, registry, store, titles
 from chat.replies.drafts import Draft, Regeneration
 from chat.replies.store import BranchMoved, ReplyInProgress, StartedReply
 from chat.replies.takeover import find_stopped_orphans, rescue
@@ -30,7 +30,7 @@ async def send(draft: Draft | Regeneration, thread: Thread) -> int:
 
     Raises `ModelError` where the model cannot be reached, and what `start` raises.
     """
-    if live.registry.is_closed:
+    if registry.current.is_closed:
         raise ServerShuttingDown
     seen = draft.parameters.applied_to(thread)
     window = await client.window(seen.model)
@@ -60,7 +60,7 @@ async def _start_shielded(draft: Draft | Regeneration, thread: Thread, window: i
 def _leave_unread(task: "asyncio.Task[int]") -> None:
     """Record that a reply that was just started has already lost its reader."""
     if not task.cancelled() and not task.exception():
-        reply = live.registry.replies.get(task.result())
+        reply = registry.current.replies.get(task.result())
         if reply and not reply.readers:
             reply.note_nobody_reads()
 
@@ -86,7 +86,7 @@ async def _start_and_write(draft: Draft | Regeneration, thread: Thread, window: 
         started = await in_background(writers, start, draft, thread, window)
     if isinstance(started, int):
         return started
-    titles.write_after(live.registry.write(started))
+    titles.write_after(registry.current.write(started))
     return started.reply.pk
 
 
@@ -96,7 +96,7 @@ async def continue_reply(reply: Message) -> None:
     Raises `ModelError` where the model cannot be reached, `CannotContinue` where it cannot do that,
     `ReplyInProgress`, and `QuotaExceeded`.
     """
-    if live.registry.is_closed:
+    if registry.current.is_closed:
         raise ServerShuttingDown
     # Ollama holds what it writes to a format from its first character, not from the middle.
     if reply.content and (reply.format is not None or not await can_continue(reply.model)):
@@ -112,7 +112,7 @@ async def _continue(reply: Message, window: int) -> None:
         started = await in_background(writers, store.continue_reply, reply, window)
     except IntegrityError:
         raise ReplyInProgress from None
-    live.registry.write(started)
+    registry.current.write(started)
 
 
 def start(draft: Draft | Regeneration, thread: Thread, window: int) -> StartedReply | int:
@@ -143,8 +143,8 @@ def stop(which: Q) -> list[int]:
         ids = lifecycle.stop(which)
     elsewhere = []
     for reply_id in ids:
-        if reply := live.registry.replies.get(reply_id):
-            reply.loop.call_soon_threadsafe(reply.end, MessageStatus.STOPPED)
+        if reply := registry.current.replies.get(reply_id):
+            reply.loop.call_soon_threadsafe(reply.cut_short, MessageStatus.STOPPED)
         else:
             elsewhere.append(reply_id)
     for orphan in find_stopped_orphans(elsewhere):
@@ -158,7 +158,7 @@ async def stop_and_wait(which: Q) -> bool:
     Return whether there were any.
     """
     ids = await in_database(stop, which)
-    running = live.registry.replies
+    running = registry.current.replies
     tasks = [running[reply_id].task for reply_id in ids if reply_id in running]
     if tasks:
         await asyncio.wait(tasks)

@@ -9,7 +9,7 @@ from django.db import DatabaseError
 
 from chat.models import Message, MessageStatus, Thread
 from chat.ollama.errors import ModelUnavailable
-from chat.replies import lifecycle, live
+from chat.replies import lifecycle, registry
 from chat.replies.events import Cursor, End, Event, Failure, KeepAlive, last_event
 from chat.replies.live import KEEP_ALIVE_SECONDS
 from chat.replies.readers import (
@@ -27,8 +27,6 @@ POLL_SECONDS = 0.5
 
 logger = logging.getLogger(__name__)
 
-_tasks: set[asyncio.Task[None]] = set()  # the event loop keeps weak references only
-
 
 async def follow(reply_id: int, offset: int = 0) -> AsyncIterator[Event]:
     """Yield what happens to a reply, its text from `offset` on, whichever process writes it.
@@ -37,13 +35,13 @@ async def follow(reply_id: int, offset: int = 0) -> AsyncIterator[Event]:
     """
     cursor = Cursor(offset)
     while True:
-        reply = live.registry.replies.get(reply_id)
+        reply = registry.current.replies.get(reply_id)
         events = reply.follow(cursor) if reply else follow_stored(reply_id, cursor)
         async for event in events:
             yield event
             if isinstance(event, End | Failure):
                 return
-        if live.registry.is_closed:
+        if registry.current.is_closed:
             raise ServerShuttingDown
 
 
@@ -55,7 +53,7 @@ async def follow_stored(reply_id: int, cursor: Cursor) -> AsyncIterator[Event]:
     reply: Message | None = None
     heard_at, noted_at = time.monotonic(), 0.0
     try:
-        while not live.registry.is_closed and reply_id not in live.registry.replies:
+        while not registry.current.is_closed and reply_id not in registry.current.replies:
             now = time.monotonic()
             notes_reader = now - noted_at > FOLLOWED_SECONDS
             noted_at = now if notes_reader else noted_at
@@ -85,7 +83,7 @@ async def follow_stored(reply_id: int, cursor: Cursor) -> AsyncIterator[Event]:
                 return
             if reply.status == MessageStatus.GENERATING and is_orphaned(reply):
                 await rescue_one(reply)
-                if reply_id in live.registry.replies:
+                if reply_id in registry.current.replies:
                     return
             if now - heard_at > KEEP_ALIVE_SECONDS:
                 yield KeepAlive()
@@ -95,8 +93,7 @@ async def follow_stored(reply_id: int, cursor: Cursor) -> AsyncIterator[Event]:
         if reply and reply.status == MessageStatus.GENERATING:
             # Not waited for: this is the end of a request whose client may be gone.
             task = asyncio.ensure_future(in_background(followers, note_reader_left, reply_id))
-            _tasks.add(task)
-            task.add_done_callback(_tasks.discard)
+            registry.current.keep(task)
 
 
 def read(reply_id: int, *, notes_reader: bool) -> Message | None:
@@ -120,7 +117,7 @@ async def last_event_without_row(reply_id: int, before: Message | None) -> Event
         before.status = MessageStatus.STOPPED
         return last_event(before)
     # It failed before its first word; why, only the process that wrote it knows.
-    return live.registry.failures.get(reply_id) or Failure(ModelUnavailable(), reply_kept=False)
+    return registry.current.failures.get(reply_id) or Failure(ModelUnavailable(), reply_kept=False)
 
 
 async def wait(reply_id: int) -> Message:

@@ -23,7 +23,8 @@ owner. Each change is a compare-and-set, so of two at the same moment one wins, 
 ended stays as it ended. The owner still stores the last words of a reply that was stopped from
 elsewhere (see `has_unsaved_text`).
 
-All of it is sync, and no function opens a transaction: the callers' transactions cover more.
+All of it is sync. No function but `interrupt` opens a transaction: the callers' transactions cover
+more.
 """
 
 from collections.abc import Sequence
@@ -119,7 +120,7 @@ def take_over(orphan: Message) -> bool:
 
 
 def interrupt(orphan: Message) -> bool:
-    """End a reply whose owner has died, unless it has come back meanwhile; return whether."""
+    """Interrupt a reply whose owner has died, unless that has come back; return whether it was."""
     with transaction.atomic():
         if not _unchanged(orphan).update(status=MessageStatus.INTERRUPTED, heartbeat_at=None):
             return False
@@ -145,7 +146,7 @@ def discard(reply: Message) -> bool:
 
 
 def reopen(reply: Message) -> bool:
-    """Have this process go on with a reply that has ended, if nothing follows it; return whether.
+    """Have this process go on with a reply that has ended; return False where something follows it.
 
     Raises `IntegrityError` where another reply of its thread is being written.
     """

@@ -1,15 +1,12 @@
-"""The replies that this process writes: each a task of its own, followed by whoever reads along.
+"""A reply that this process writes: a task of its own, followed by whoever reads along.
 
-The task belongs to the process, not to a request: it goes on when its reader leaves. What it has
-written is stored about once a second together with a heartbeat, so that a crash loses a second of
-it, and every process can see which replies are still being written.
+The task belongs to the process, not to a request: it goes on when its reader leaves.
 """
 
 import asyncio
-import contextvars
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from datetime import timedelta
 
@@ -24,7 +21,7 @@ from chat.ollama.continuation import can_continue, continue_chat
 from chat.ollama.errors import CannotContinue, ModelError, ModelUnavailable, PromptTooLong
 from chat.prompt.marks import neutralize_markup
 from chat.prompt.window import options_for
-from chat.replies import log, store, workers
+from chat.replies import log, store
 from chat.replies.events import Cursor, Event, KeepAlive, last_event
 from chat.replies.lifecycle import NotOwner
 from chat.replies.queue import Queue
@@ -33,17 +30,12 @@ from chat.replies.store import Outcome, RowState, StartedReply
 from chat.replies.turns import Ticket
 from chat.search.index import indexer
 from core import metrics
-from core.database import heartbeats, in_background, outage, writers
+from core.database import in_background, outage, writers
 
-CHECKPOINT_SECONDS = 0.75  # so that a Stop from elsewhere is seen within a second
 FIRST_READER_SECONDS = 5.0  # in which whoever sent the message will have begun to read
 KEEP_ALIVE_SECONDS = 15.0
 PIECE_SECONDS = 1 / 15  # between two pieces of a reply: enough for text to seem to flow
-FAILURE_SECONDS = 10.0  # in which whoever sent the message asks why the reply failed
 SAVE_RETRY_SECONDS = 1.0
-SETTLE_SECONDS = 0.3  # for requests that have reached the process, which takes no more of them
-LONE_GRACE_SECONDS = 5.0  # for replies to end in, where no other process carries them on
-SAVE_SECONDS = 10.0  # in which the last replies are stored before the process ends
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +43,14 @@ logger = logging.getLogger(__name__)
 class LiveReply:
     """A reply that this process writes; used in the event loop's thread only."""
 
-    def __init__(self, started: StartedReply, registry: "Registry") -> None:
+    def __init__(
+        self,
+        started: StartedReply,
+        queue: Queue,
+        *,
+        checkpoint_soon: Callable[[], None],
+        on_end: Callable[["LiveReply"], None],
+    ) -> None:
         self.started = started
         self.text = started.reply.content  # of one that is continued
         self.thinking = started.reply.thinking
@@ -66,7 +65,9 @@ class LiveReply:
         self.left_at = self.began_at + FIRST_READER_SECONDS  # by the last reader
         # As of the last checkpoint; another process may have found that nobody read it.
         self.saved_unread_since = -1.0 if started.reply.unread_since else None
-        self._registry = registry
+        self._queue = queue
+        self._checkpoint_soon = checkpoint_soon
+        self._on_end = on_end
         self._ticket: Ticket | None = None  # while it waits for its turn, or has it
         self._turn_at = self.began_at
         self._host = ""  # that writes it, or did so last
@@ -95,7 +96,7 @@ class LiveReply:
         is_unread = not self.readers and self.left_at <= time.monotonic()
         return self.left_at if is_unread else None
 
-    def end(self, status: MessageStatus) -> None:
+    def cut_short(self, status: MessageStatus) -> None:
         """Cut the reply short, unless it has ended or was cut short before."""
         if not self._call.done() and self._cut_short is None:
             self._cut_short = status
@@ -106,7 +107,7 @@ class LiveReply:
         """How many are before it in the queue, None where it does not wait."""
         return self._ticket.position if self._ticket else None
 
-    def leave(self) -> None:
+    def let_go(self) -> None:
         """Stop writing: another process goes on, or will."""
         self.is_elsewhere = True
         if self._ticket:
@@ -141,19 +142,19 @@ class LiveReply:
         """Note that a reader has left, or will not come."""
         self.left_at = time.monotonic()
         if not self.readers and settings.CHAT_ABANDONED_REPLY_SECONDS == 0:
-            self._registry.checkpoint_soon()
+            self._checkpoint_soon()
 
     def react(self, state: RowState | None) -> None:
         """Act on the state of this reply's row."""
         if state and not state.is_mine:
-            self.leave()
+            self.let_go()
         elif (
             state is None
             or state.status != MessageStatus.GENERATING
             or not state.user_is_active
             or self._is_abandoned(state.followed_ago)
         ):
-            self.end(MessageStatus.STOPPED)
+            self.cut_short(MessageStatus.STOPPED)
 
     def keep_alive(self) -> None:
         """Wake the readers when they have heard nothing for long."""
@@ -195,7 +196,7 @@ class LiveReply:
         self.thinking += thinking
         if self.pieces == 1 and self.started.reply.takeovers:
             # Three take-overs without progress end a reply, and this process may die soon as well.
-            self._registry.checkpoint_soon()
+            self._checkpoint_soon()
         self._wake_soon()
 
     def _wake_soon(self) -> None:
@@ -228,7 +229,7 @@ class LiveReply:
                 on_move=self._wake,
             )
             try:
-                async with self._registry.queue.turn(ticket) as host:
+                async with self._queue.turn(ticket) as host:
                     self._host, self._turn_at = host, time.monotonic()
                     return await self._write(host)
             except PromptTooLong:
@@ -311,12 +312,13 @@ class LiveReply:
         except NotOwner:
             self.is_elsewhere = True
         except BaseException:
-            reply.status = MessageStatus.INTERRUPTED  # as its row will be, once that is noticed
+            # As its row will be: the sweep finds that nobody writes it, and interrupts it.
+            reply.status = MessageStatus.INTERRUPTED
             raise
         finally:
             if not self.is_elsewhere:
                 self.last_event = last_event(reply, outcome.error)
-            self._registry.remove(self)
+            self._on_end(self)
             self._wake()
             indexer.soon()
 
@@ -366,149 +368,3 @@ class LiveReply:
             else:
                 return outcome
         return None
-
-
-class Registry:
-    """The replies that one process writes, their checkpoints, and their end with the process."""
-
-    def __init__(self) -> None:
-        self.queue = Queue()
-        self.replies: dict[int, LiveReply] = {}  # by id
-        self.failures: dict[int, Event] = {}  # by id: a failure may leave no row to read it from
-        self.is_closed = (
-            False  # no reply begins; the process ends as soon as its last connection does
-        )
-        self._checkpoints: asyncio.Task[None] | None = None
-        self._checkpoint_soon = asyncio.Event()
-        self._drained: asyncio.Task[None] | None = None
-
-    @property
-    def is_draining(self) -> bool:
-        """Whether the process is about to end: replies may go on, and it looks for no others."""
-        return self._drained is not None
-
-    def write(self, started: StartedReply) -> LiveReply:
-        """Begin to write a reply.
-
-        Not to be called in a request's context: its database work would need the request's thread
-        after the request has ended.
-        """
-        reply = self.replies[started.reply.pk] = LiveReply(started, self)
-        if self.is_closed:  # it was started while the period of grace ended
-            self.drain()
-        if self._checkpoints is None or self._checkpoints.done():
-            self._checkpoints = reply.loop.create_task(self._checkpoint())
-        return reply
-
-    def remove(self, reply: LiveReply) -> None:
-        """Forget a reply that has ended; why it failed is remembered for some seconds."""
-        row = reply.started.reply
-        del self.replies[row.pk]
-        if row.status == MessageStatus.FAILED and reply.last_event:
-            self.failures[row.pk] = reply.last_event
-            reply.loop.call_later(FAILURE_SECONDS, self.failures.pop, row.pk, None)
-
-    def checkpoint_soon(self) -> None:
-        """Have the next checkpoint made at once."""
-        self._checkpoint_soon.set()
-
-    async def _checkpoint(self) -> None:
-        """Store how far the replies are, about once a second, as long as there are any."""
-        while self.replies:
-            try:
-                async with asyncio.timeout(CHECKPOINT_SECONDS):
-                    await self._checkpoint_soon.wait()
-            except TimeoutError:
-                pass
-            self._checkpoint_soon.clear()
-            for reply in self.replies.values():
-                reply.keep_alive()
-            ids = list(self.replies)
-            changed = [
-                reply.progress
-                for reply in self.replies.values()
-                if reply.length != reply.saved_length
-            ]
-            unread_since = {
-                pk: reply.unread_since
-                for pk, reply in self.replies.items()
-                if reply.unread_since != reply.saved_unread_since
-            }
-            now = time.monotonic()
-            unread_for = {
-                pk: None if since is None else timedelta(seconds=now - since)
-                for pk, since in unread_since.items()
-            }
-            try:
-                states = await in_background(
-                    heartbeats, store.save_checkpoint, ids, changed, unread_for
-                )
-            except DatabaseError as error:
-                logger.error("A checkpoint could not be stored: %s", error)
-                continue
-            except Exception:
-                # A bug must not end the heartbeats, or all replies would seem orphaned.
-                logger.exception("A checkpoint failed")
-                continue
-            metrics.checkpoint_seconds.observe(time.monotonic() - now)
-            for pk, text, thinking, _ in changed:
-                if pk in self.replies:
-                    self.replies[pk].saved_length = len(text) + len(thinking)
-            for pk, since in unread_since.items():
-                if pk in self.replies:
-                    self.replies[pk].saved_unread_since = since
-            for pk in ids:
-                if pk in self.replies:
-                    self.replies[pk].react(states.get(pk))
-
-    def drain(self) -> asyncio.Task[None]:
-        """Let go of the replies before the process ends; return when that is done.
-
-        They may go on for `CHAT_SHUTDOWN_GRACE_SECONDS`, then another process carries them on.
-        """
-        if self._drained is None or self._drained.done():  # one may have begun after the first time
-            loop = asyncio.get_running_loop()
-            self._drained = loop.create_task(self._drain(), context=contextvars.Context())
-        return self._drained
-
-    async def _drain(self) -> None:
-        if not self.is_closed:
-            await asyncio.sleep(SETTLE_SECONDS)
-            if self.replies and (grace := await self._grace_seconds()):
-                await asyncio.wait([reply.task for reply in self.replies.values()], timeout=grace)
-        self.is_closed = True
-        if replies := list(self.replies.values()):
-            if settings.CHAT_CARRY_ON:
-                await self._hand_over(replies)
-            else:
-                for reply in replies:
-                    reply.end(MessageStatus.INTERRUPTED)
-            _, unsaved = await asyncio.wait([reply.task for reply in replies], timeout=SAVE_SECONDS)
-            for task in unsaved:  # their readers would keep the process from ending
-                task.cancel()
-        await self.queue.close()
-
-    async def _grace_seconds(self) -> float:
-        """Return how long replies may go on: not at all where another process carries them on."""
-        if settings.CHAT_SHUTDOWN_GRACE_SECONDS is not None:
-            return float(settings.CHAT_SHUTDOWN_GRACE_SECONDS)
-        try:
-            is_another_alive = await in_background(writers, workers.is_another_alive)
-        except DatabaseError:
-            return 0.0
-        return 0.0 if is_another_alive and settings.CHAT_CARRY_ON else LONE_GRACE_SECONDS
-
-    async def _hand_over(self, replies: list[LiveReply]) -> None:
-        """Store how far the replies are and let go of them, then send their readers away."""
-        try:
-            progress = [reply.progress for reply in replies]
-            await in_background(writers, store.hand_over, progress)
-        except DatabaseError as error:
-            # Others will find them without a heartbeat.
-            logger.error("Replies could not be handed over: %s", error)
-        for reply in replies:
-            reply.leave()
-
-
-registry = Registry()
-"""The registry of this process."""

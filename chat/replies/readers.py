@@ -36,7 +36,7 @@ def note_reader(reply_id: int) -> None:
 
 
 def note_reader_left(reply_id: int) -> None:
-    """Record that such a reader has left; where the database is away, only log it."""
+    """Record that such a reader has left (see `followed_at`); only log it where that fails."""
     try:
         Message.objects.filter(pk=reply_id).update(followed_at=Now() - LEFT_AGO)
     except DatabaseError as error:

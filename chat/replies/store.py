@@ -1,6 +1,7 @@
 """Persists replies, from the message that asks for one to its end.
 
-All of it is sync, and each function is one transaction: none is open while the model writes.
+All of it is sync. What a function stores, it stores in one transaction; none is open while a prompt
+is planned or the model writes.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

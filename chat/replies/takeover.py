@@ -17,7 +17,7 @@ from chat.models import Message, MessageStatus
 from chat.ollama import client
 from chat.ollama.continuation import can_continue
 from chat.ollama.errors import ModelError
-from chat.replies import lifecycle, live, log, store, workers
+from chat.replies import lifecycle, log, registry, store, workers
 from chat.replies.lifecycle import silence_of
 from chat.replies.owner import NOBODY, may_be_alive, this_process
 from core import metrics
@@ -31,8 +31,6 @@ MOST_TAKEOVERS = 3  # in a row, without a new character stored
 
 logger = logging.getLogger(__name__)
 
-_rescues: dict[int, asyncio.Task[None]] = {}  # by the reply's id
-
 
 def is_orphaned(reply: Message) -> bool:
     """Return whether a generating reply's process is dead, as far as can be seen from here.
@@ -40,7 +38,7 @@ def is_orphaned(reply: Message) -> bool:
     `reply` was read `with_silence`.
     """
     if reply.owner == this_process():
-        is_written = reply.pk in live.registry.replies
+        is_written = reply.pk in registry.current.replies
         return silence_of(reply) > UNWRITTEN_AFTER and not is_written
     return not may_be_alive(reply.owner) or silence_of(reply) > STALE_AFTER
 
@@ -71,16 +69,17 @@ def find_stopped_orphans(ids: Sequence[int]) -> list[Message]:
 
 async def rescue_one(orphan: Message) -> None:
     """Take over an orphan, or end it where nobody can carry it on; once at a time."""
-    if orphan.pk not in _rescues:
+    rescues = registry.current.rescues
+    if orphan.pk not in rescues:
         # A context of its own: what is begun here outlives the request that found it.
         task = asyncio.create_task(_rescue(orphan), context=contextvars.Context())
-        _rescues[orphan.pk] = task
-        task.add_done_callback(lambda _: _rescues.pop(orphan.pk, None))
-    await asyncio.shield(_rescues[orphan.pk])
+        rescues[orphan.pk] = task
+        task.add_done_callback(lambda _: rescues.pop(orphan.pk, None))
+    await asyncio.shield(rescues[orphan.pk])
 
 
 async def _rescue(orphan: Message) -> None:
-    if live.registry.is_draining:
+    if registry.current.is_draining:
         return
     try:
         can_go_on = settings.CHAT_CARRY_ON and orphan.takeovers < MOST_TAKEOVERS
@@ -99,7 +98,7 @@ async def _rescue(orphan: Message) -> None:
     started = await in_background(writers, store.take_over, orphan, window)
     if started:
         logger.info("Reply %s is carried on from character %s", orphan.pk, len(orphan.content))
-        live.registry.write(started)
+        registry.current.write(started)
         metrics.takeovers.inc()
 
 

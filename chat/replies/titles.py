@@ -23,7 +23,7 @@ from chat.ollama.client import ChatMessage, Stats
 from chat.ollama.errors import ModelError
 from chat.prompt.estimate import estimate
 from chat.prompt.marks import neutralize_markup
-from chat.replies import live
+from chat.replies import registry
 from chat.replies.live import LiveReply
 from chat.replies.store import first_words
 from chat.replies.turns import Ticket
@@ -49,15 +49,12 @@ BEFORE_A_TITLE = re.compile(
 
 logger = logging.getLogger(__name__)
 
-_tasks: set[asyncio.Task[None]] = set()  # the event loop keeps weak references only
-
 
 def write_after(reply: LiveReply) -> None:
     """Have the model write a title after this reply, if it is its thread's first."""
     if settings.CHAT_TITLES == "model" and not reply.started.before.title:
         task = reply.loop.create_task(_write(reply), context=contextvars.Context())
-        _tasks.add(task)
-        task.add_done_callback(_tasks.discard)
+        registry.current.keep(task)
 
 
 async def _write(reply: LiveReply) -> None:
@@ -74,7 +71,7 @@ async def _write(reply: LiveReply) -> None:
     )
     try:
         if (
-            live.registry.is_draining
+            registry.current.is_draining
             or not has_room_for_title(reply)
             or not await in_background(writers, untitled.exists)
         ):
@@ -123,7 +120,7 @@ async def ask(reply: LiveReply) -> tuple[str, Stats]:
     ]
     pieces: list[str] = []
     ticket = Ticket(thread.user_id, model, str(thread.pk))
-    async with live.registry.queue.turn(ticket) as host:
+    async with registry.current.queue.turn(ticket) as host:
         stats = await client.chat(
             host,
             model,

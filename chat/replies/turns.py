@@ -36,7 +36,7 @@ from core.errors import Unavailable
 
 LOCK = 0x6C6C616D61  # in PostgreSQL, of the transaction that takes turns
 STALE_AFTER = timedelta(seconds=8)  # without a word of its process, where that may be there
-SKIPPED_AFTER = timedelta(seconds=4)  # when others no longer wait for such a process to take turns
+SKIPPED_AFTER = timedelta(seconds=4)  # of silence, its waiting calls no longer hold others up
 SNAPSHOT_SECONDS = 0.5
 NEW_SNAPSHOT_SECONDS = 0.02  # for a reply that is not in the last one
 LONGEST_RETRY = 300  # seconds
@@ -94,7 +94,7 @@ class Row(NamedTuple):
     owner: str
     status: str | None
     thread_id: int | None
-    waits_since: datetime  # or since a turn of its user ended, if that was later
+    waits_since: datetime  # when it was queued, or its user's last turn ended: the later
     seen_at: datetime | None  # of the process
     now: datetime
 
@@ -304,7 +304,7 @@ def _adopted(
 ) -> tuple[list[Row], dict[Row, Ticket]]:
     """Make this process the owner of rows of replies that it carries on.
 
-    Where a call of the process before may still run, they stay that one's for now.
+    Where a call of the old process may still run, its row stays the old one's for now.
     """
     changed: dict[Row, Row] = {}
     for row, ticket in mine.items():

@@ -10,9 +10,8 @@ from pytest_django import Settings
 
 from chat.models import Message, Send, Thread
 from chat.ollama import calls, transport
-from chat.replies import live
 from chat.replies.drafts import Draft
-from chat.replies.live import Registry
+from chat.replies.registry import Registry
 from chat.tests.bad_input import SECRET
 from testing.people import Caller, create_user
 from testing.processes import Memcached, Server
@@ -23,8 +22,8 @@ from testing.scripted_ollama import ScriptedOllama
 async def registry(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Registry]:
     """The registry of a process that has just started."""
     registry = Registry()
-    monkeypatch.setattr(live, "registry", registry)
-    monkeypatch.setattr(live, "CHECKPOINT_SECONDS", 0.02)
+    monkeypatch.setattr("chat.replies.registry.current", registry)
+    monkeypatch.setattr("chat.replies.registry.CHECKPOINT_SECONDS", 0.02)
     monkeypatch.setattr(calls, "healths", {})
     yield registry
     assert not registry.replies

@@ -7,11 +7,11 @@ import pytest
 from asgiref.sync import sync_to_async
 
 from chat.models import Thread
-from chat.replies import actions, live, store
+from chat.replies import actions, store
 from chat.replies.drafts import Draft
 from chat.replies.events import Cursor, End, Failure
-from chat.replies.live import Registry
 from chat.replies.owner import NOBODY
+from chat.replies.registry import Registry
 from chat.tests.in_process import begin, last_of, stored
 from core.errors import ServerShuttingDown
 from testing.outages import database_is_locked
@@ -60,7 +60,7 @@ async def test_the_process_ends_though_an_end_cannot_be_stored(
         raise database_is_locked()
 
     monkeypatch.setattr(store, "save_outcome", save_outcome)
-    monkeypatch.setattr(live, "SAVE_SECONDS", 0.1)
+    monkeypatch.setattr("chat.replies.registry.SAVE_SECONDS", 0.1)
     reading = asyncio.create_task(last_of(registry.write(await begin(draft)).follow(Cursor(0))))
     await asyncio.sleep(0)
 

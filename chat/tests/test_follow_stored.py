@@ -11,7 +11,7 @@ from chat.models import Message, MessageStatus, Sender, Thread
 from chat.replies import follow
 from chat.replies.drafts import Draft
 from chat.replies.events import Cursor, End, Failure, Start
-from chat.replies.live import Registry
+from chat.replies.registry import Registry
 from chat.tests.in_process import begin, last_of, stored, until
 from testing.outages import database_is_locked, database_is_read_only
 from testing.scripted_ollama import Script, ScriptedOllama

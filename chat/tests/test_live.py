@@ -14,7 +14,8 @@ from chat.ollama import client
 from chat.replies import actions, follow, live
 from chat.replies.drafts import Draft
 from chat.replies.events import Cursor, Delta, End, Failure, KeepAlive, Start
-from chat.replies.live import LiveReply, Registry
+from chat.replies.live import LiveReply
+from chat.replies.registry import Registry
 from chat.replies.store import StartedReply
 from chat.tests.in_process import begin, stored, text_of, until
 from testing.scripted_ollama import Script, ScriptedOllama
@@ -24,7 +25,7 @@ async def test_a_reply_that_is_ended_before_it_began_to_run_ends(
     draft: Draft, ollama: ScriptedOllama, registry: Registry
 ) -> None:
     reply = registry.write(await begin(draft))
-    reply.end(MessageStatus.STOPPED)
+    reply.cut_short(MessageStatus.STOPPED)
 
     async with asyncio.timeout(5):
         events = [event async for event in reply.follow(Cursor(0))]

@@ -7,7 +7,7 @@ import pytest
 
 from chat.models import Message, Thread
 from chat.replies.drafts import Draft
-from chat.replies.live import Registry
+from chat.replies.registry import Registry
 from chat.tests.in_process import begin
 from chat.tests.taking_over import DEAD_HERE, orphan
 from testing.answers import refusal

@@ -16,8 +16,8 @@ from chat.ollama.placement import place
 from chat.replies import live, store
 from chat.replies.drafts import Draft
 from chat.replies.events import Cursor, End, Failure
-from chat.replies.live import Registry
 from chat.replies.owner import NOBODY
+from chat.replies.registry import Registry
 from chat.replies.store import Outcome, StartedReply
 from chat.replies.takeover import find_orphans
 from chat.tests.in_process import WINDOW, begin, stored, text_of, until
@@ -88,7 +88,7 @@ async def test_a_reply_goes_on_at_another_host_though_the_database_is_locked(
 async def test_the_first_news_of_a_reply_that_was_taken_over_is_stored_at_once(
     draft: Draft, ollama: ScriptedOllama, monkeypatch: pytest.MonkeyPatch, registry: Registry
 ) -> None:
-    monkeypatch.setattr(live, "CHECKPOINT_SECONDS", 60)
+    monkeypatch.setattr("chat.replies.registry.CHECKPOINT_SECONDS", 60)
     ollama.script = Script(["one ", "two "], hold_after=1)
     orphan = (await begin(draft)).reply
     await Message.objects.filter(pk=orphan.pk).aupdate(takeovers=2, owner=NOBODY)

@@ -13,8 +13,8 @@ from django.db.models import Q
 from chat.models import Message, Thread
 from chat.replies import actions, store
 from chat.replies.drafts import Draft
-from chat.replies.live import Registry
 from chat.replies.readers import ABANDONED_AFTER, find_abandoned
+from chat.replies.registry import Registry
 from chat.replies.store import StartedReply
 from chat.tests.in_process import until
 from testing.answers import refusal

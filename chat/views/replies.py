@@ -21,7 +21,7 @@ from chat.ollama.errors import (
     ModelTimeout,
     ModelUnavailable,
 )
-from chat.replies import actions, forms, live
+from chat.replies import actions, forms, registry
 from chat.replies.drafts import Draft, NothingToRegenerate, Regeneration
 from chat.replies.events import ReplyInterrupted
 from chat.replies.follow import follow, wait
@@ -246,7 +246,7 @@ async def whole(reply_id: int) -> dict[str, Any]:
 
 def thread_id_of(reply_id: int) -> int | None:
     """Return the id of a reply's thread, None where the reply has failed and is gone."""
-    if reply := live.registry.replies.get(reply_id):
+    if reply := registry.current.replies.get(reply_id):
         return reply.started.thread.pk
     return Message.objects.filter(pk=reply_id).values_list("thread_id", flat=True).first()
 

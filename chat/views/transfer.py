@@ -12,7 +12,7 @@ from pydantic_core import to_json
 from accounts.authentication import UserRequest, session_only
 from accounts.models import User
 from chat import schemas, statements
-from chat.replies import live
+from chat.replies import registry
 from chat.replies.forms import HEADERS
 from chat.transfer import export, importing, markdown
 from chat.transfer import schemas as lines
@@ -116,7 +116,7 @@ async def import_lines(
         line: Line | None = first
         while line is not None:
             yield to_json(line) + b"\n"
-            if live.registry.is_draining:
+            if registry.current.is_draining:
                 raise ServerShuttingDown(
                     "The server is about to restart: send the file again in a moment. What has "
                     "been imported is not imported twice."

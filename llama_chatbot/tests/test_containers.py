@@ -3,7 +3,7 @@
 import re
 import tomllib
 
-from chat.replies.live import SAVE_SECONDS
+from chat.replies.registry import SAVE_SECONDS
 from llama_chatbot.tests.test_documented_settings import documented
 from testing.processes import ROOT
 
