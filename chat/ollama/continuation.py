@@ -6,7 +6,9 @@ continued from the very character, whatever the model's template, and its cache 
 
 An Ollama that does not know the field answers as usual; it is asked for one token only, and not
 again until its version changes. Then a chat that ends with the reply so far is continued by models
-whose template leaves the last message open. In doubt a model cannot.
+whose template leaves the last message open. llama.cpp, which runs a model's own template, may leave
+it open, too, and repeat it in the answer: that is tried out, since only where it is known to do so
+may a beginning like the reply's be taken off. In doubt a model cannot.
 """
 
 import asyncio
@@ -30,9 +32,11 @@ BEFORE_AN_ANSWER = (
     (re.compile(r"<\|START_THINKING\|>\s*\Z"), "<|END_THINKING|><|START_TEXT|>"),  # Command A
 )
 QUESTION: Sequence[ChatMessage] = (ChatMessage(role="user", content="1"),)
+BEGINNING = "vn4 llamas, 71 alpacas"  # which no model writes in one token
 
 _without_rendering: dict[str, str] = {}  # hosts that do not know the field, with their versions
 _can_render: dict[tuple[str, str], bool] = {}  # by host and model
+_repeats: dict[tuple[str, str, str], bool] = {}  # by host, its version, and model
 
 
 async def can_continue(model: str) -> bool:
@@ -45,7 +49,14 @@ async def can_continue(model: str) -> bool:
             _can_render[host, model] = prompt is not None
         return _can_render[host, model]
 
-    return await client.at_any(model, can_render) or await leaves_reply_open(model)
+    async def can_repeat(host: str) -> bool:
+        return await repeats_reply(host, model, window)
+
+    return (
+        await client.at_any(model, can_render)
+        or await leaves_reply_open(model)
+        or await client.at_any(model, can_repeat)
+    )
 
 
 async def continue_chat(
@@ -70,9 +81,11 @@ async def continue_chat(
         return await client.relay(
             host, model, options, request, lambda part: (part.response, part.thinking), on_part
         )
-    if not await leaves_reply_open(model):
-        raise CannotContinue
     open_messages = [*messages, ChatMessage(role="assistant", content=written)]
+    if await leaves_reply_open(model):
+        return await client.chat(host, model, open_messages, options, on_part, think=False)
+    if not await repeats_reply(host, model, options["num_ctx"]):
+        raise CannotContinue
     rest = WithoutPrefix(written, on_part)
     stats = await client.chat(host, model, open_messages, options, rest.add, think=False)
     rest.end()
@@ -119,35 +132,66 @@ async def leaves_reply_open(model: str) -> bool:
     """
     details = await client.details(model)
     template = details.template
-    if details.has_renderer or not template or "{%" in template:
+    if details.has_renderer or is_native(template):
         return False
     if ".Messages" not in template:
         return True
     return bool(re.search(r"\.Content.*?\{\{-?\s*if\s+\(?not\s+\$last\b", template, re.DOTALL))
 
 
+def is_native(template: str) -> bool:
+    """Return whether a model's template is its own, in Jinja, and none of Ollama's."""
+    return not template or "{%" in template
+
+
+async def repeats_reply(host: str, model: str, window: int) -> bool:
+    """Return whether `model` goes on with a reply at a host by repeating what there is of it.
+
+    Asked once, of models with a native template. Raises `ModelError`.
+    """
+    details = await client.details(model)
+    if details.has_renderer or not is_native(details.template):
+        return False
+    known = host, await calls.version(host), model
+    if known not in _repeats:
+        pieces: list[str] = []
+        messages = [*QUESTION, ChatMessage(role="assistant", content=BEGINNING)]
+        await client.chat(
+            host,
+            model,
+            messages,
+            {"num_ctx": window, "num_predict": 1},
+            lambda text, thinking: pieces.append(text),
+            think=False,
+        )
+        _repeats[known] = "".join(pieces).startswith(BEGINNING)
+    return _repeats[known]
+
+
 class WithoutPrefix:
-    """Passes pieces on without what was written before, in case an answer repeats it."""
+    """Passes on what an answer has beyond `written`, which it is known to repeat first.
+
+    Raises `CannotContinue` for an answer that does not repeat it: that is another one.
+    """
 
     def __init__(self, written: str, on_part: OnPart) -> None:
         self._written = written
         self._on_part = on_part
-        self._held = ""  # of the answer, as long as it may be a repetition
+        self._held = ""  # of the answer, as long as it is a repetition
+        self._is_beyond = False
 
     def add(self, text: str, thinking: str) -> None:
         """Take a piece of the answer."""
-        if not self._written:
-            self._on_part(text, thinking)
-            return
-        self._held += text
-        if self._written.startswith(self._held) and self._held != self._written:
-            return
-        self._held = self._held.removeprefix(self._written)
-        self.end()
+        if not self._is_beyond:
+            self._held += text
+            self._is_beyond = self._held.startswith(self._written)
+            if not self._is_beyond and not self._written.startswith(self._held):
+                raise CannotContinue
+            text = self._held.removeprefix(self._written) if self._is_beyond else ""
+        if text:
+            self._on_part(text, "")
 
     def end(self) -> None:
-        """Pass on what is held back."""
-        self._written = ""
-        if self._held:
-            self._on_part(self._held, "")
-            self._held = ""
+        """Take the end of the answer."""
+        if not self._is_beyond:
+            raise CannotContinue

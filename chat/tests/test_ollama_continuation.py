@@ -38,6 +38,7 @@ async def templates(
     monkeypatch.setattr(calls, "healths", {})
     monkeypatch.setattr(continuation, "_without_rendering", {})
     monkeypatch.setattr(continuation, "_can_render", {})
+    monkeypatch.setattr(continuation, "_repeats", {})
     monkeypatch.setattr(client, "_details", {})
     yield
     await transport.close()
@@ -138,19 +139,48 @@ async def test_a_newer_ollama_is_asked_again(ollama: ScriptedOllama) -> None:
     assert await can_continue("chatml")
 
 
-async def test_a_repeated_beginning_is_taken_off(
+@pytest.mark.parametrize("length", range(1, 8))
+@pytest.mark.parametrize("template", ["llama3", "native"])
+async def test_a_text_that_repeats_itself_is_whole(
+    ollama: ScriptedOllama, template: Template, length: int
+) -> None:
+    """What goes on as it began is no repetition of the beginning."""
+    ollama.renders = False
+    ollama.script = Script(["ha "] * 8)
+
+    rest, _ = await go_on(template, "ha " * length)
+
+    assert rest == "ha " * (8 - length)
+
+
+async def test_a_beginning_that_a_model_is_known_to_repeat_is_taken_off(
+    ollama: ScriptedOllama,
+) -> None:
+    ollama.renders = False
+    for _ in range(2):
+        assert await can_continue("native")
+
+        rest, _ = await go_on("native", "one two ")
+
+        assert "one two " + rest == TEXT
+
+    asked = [chat for chat in ollama.chats if chat.options["num_predict"] == 1]
+    assert len(asked) == 2  # whether it renders, and whether it repeats
+
+
+async def test_a_model_that_begins_anew_cannot_go_on(
     ollama: ScriptedOllama, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ollama.renders = False
 
-    async def open_template(model: str) -> bool:
-        return True
+    async def details(model: str) -> client.ModelDetails:
+        return client.ModelDetails(8192, "{% for message in messages %}", has_renderer=False)
 
-    monkeypatch.setattr(continuation, "leaves_reply_open", open_template)
+    monkeypatch.setattr(client, "details", details)
 
-    rest, _ = await go_on("native", "one two ")
-
-    assert "one two " + rest == TEXT
+    assert not await can_continue("chatml")
+    with pytest.raises(CannotContinue):
+        await go_on("chatml", "one two ")
 
 
 @pytest.mark.parametrize(
@@ -158,13 +188,11 @@ async def test_a_repeated_beginning_is_taken_off(
     [
         (["one ", "two ", "three"], "three"),
         (["one two three"], "three"),
-        (["one ", "more"], "one more"),
-        (["one"], "one"),
-        ([" three"], " three"),
-        ([], ""),
+        (["one two ", "one two ", "three"], "one two three"),
+        (["one two "], ""),
     ],
 )
-def test_only_the_whole_of_what_was_written_is_a_repetition(pieces: list[str], passed: str) -> None:
+def test_what_was_written_is_taken_off_once(pieces: list[str], passed: str) -> None:
     got: list[str] = []
     rest = WithoutPrefix("one two ", lambda text, thinking: got.append(text))
 
@@ -173,6 +201,16 @@ def test_only_the_whole_of_what_was_written_is_a_repetition(pieces: list[str], p
     rest.end()
 
     assert "".join(got) == passed
+
+
+@pytest.mark.parametrize("pieces", [["one ", "more"], ["one"], [" three"], []])
+def test_an_answer_that_does_not_repeat_what_was_written_is_another(pieces: list[str]) -> None:
+    rest = WithoutPrefix("one two ", lambda text, thinking: pytest.fail(text))
+
+    with pytest.raises(CannotContinue):
+        for piece in pieces:
+            rest.add(piece, "")
+        rest.end()
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,7 @@ class Catalogue:
             {
                 "modelfile": f"FROM {name}",
                 "parameters": 'stop "<|eot_id|>"',
-                "template": templates.go_template(model.template),
+                "template": templates.shown(model.template),
                 "details": model.details(),
                 "model_info": {
                     "general.architecture": model.architecture,

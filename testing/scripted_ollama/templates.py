@@ -47,9 +47,14 @@ def marks_of(template: Template) -> Marks:
     return {"llama3": LLAMA3, "harmony": HARMONY}.get(template, CHATML)
 
 
-def go_template(template: Template) -> str:
-    """Return what /api/show says of a template, in Go's syntax: enough to tell them apart."""
+def shown(template: Template) -> str:
+    """Return what /api/show says of a template, in Go's syntax or Jinja's: enough to judge it."""
     marks = marks_of(template)
+    if template == "native":
+        return (
+            f"{{% for message in messages %}}{marks.begin}{{{{ message.role }}}}{marks.after_role}"
+            f"{{{{ message.content }}}}{marks.end}{{% endfor %}}"
+        )
     if template == "llama3":
         return (
             "{{- range $i, $_ := .Messages }}{{- $last := eq (len (slice $.Messages $i)) 1 }}"
