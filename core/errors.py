@@ -112,6 +112,11 @@ class ServerShuttingDown(Unavailable):
 
     message = "The server is about to restart: try again in a moment."
 
+    def __init__(
+        self, message: str | None = None, *, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(message, headers={"Retry-After": "1", **(headers or {})})
+
 
 BY_STATUS: dict[int, type[ApiError]] = {
     error.status: error

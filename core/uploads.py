@@ -7,7 +7,7 @@ from typing import ClassVar
 from asgiref.typing import ASGIReceiveCallable, ASGIReceiveEvent
 from django.http import HttpRequest
 
-from core.errors import RequestTimeout, TooLarge, Unavailable
+from core.errors import RequestTimeout, ServerShuttingDown, TooLarge, Unavailable
 
 PIECE_SECONDS = 30.0  # between two pieces of a body
 UPLOAD_SECONDS = 60 * 60.0
@@ -34,6 +34,8 @@ class Upload:
     """One request's body, not read yet."""
 
     running: ClassVar[int] = 0
+    timeouts: ClassVar[set[asyncio.Timeout]] = set()  # of those
+    is_over: ClassVar[bool] = False  # as the process is about to end
 
     def __init__(self, receive: ASGIReceiveCallable) -> None:
         self._receive = receive
@@ -45,18 +47,29 @@ class Upload:
         """Whether the body was read to its end, so that another request may follow it."""
         return self._is_read.is_set() and self._left is None
 
+    @classmethod
+    def end_all(cls) -> None:
+        """Read no more of any body: the process is about to end."""
+        cls.is_over = True
+        for timeout in cls.timeouts:
+            if not timeout.expired():
+                timeout.reschedule(0)
+
     async def pieces(self, most: int) -> AsyncIterator[bytes]:
         """Yield the body.
 
-        Raises `TooLarge` beyond `most` bytes, `RequestTimeout` where it stops coming, and
-        `Unavailable` while others are read.
+        Raises `TooLarge` beyond `most` bytes, `RequestTimeout` where it stops coming,
+        `Unavailable` while others are read, and `ServerShuttingDown`.
         """
+        if Upload.is_over:
+            raise ServerShuttingDown(headers=CLOSE)
         if Upload.running >= MAX_UPLOADS:
             raise TooManyUploads
         Upload.running += 1
         size, has_more = 0, True
         try:
-            async with asyncio.timeout(UPLOAD_SECONDS):
+            async with asyncio.timeout(UPLOAD_SECONDS) as timeout:
+                Upload.timeouts.add(timeout)
                 while has_more:
                     async with asyncio.timeout(PIECE_SECONDS):
                         event = await self._receive()
@@ -69,9 +82,11 @@ class Upload:
                         raise UploadTooLarge(most)
                     yield piece
         except TimeoutError:
-            raise RequestTimeout(headers=CLOSE) from None
+            error = ServerShuttingDown if Upload.is_over else RequestTimeout
+            raise error(headers=CLOSE) from None
         finally:
             Upload.running -= 1
+            Upload.timeouts.discard(timeout)
             if not has_more or self._left:
                 self._is_read.set()
 

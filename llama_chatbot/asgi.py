@@ -5,6 +5,7 @@ thread and a database connection until its response has ended, and rejects lifes
 """
 
 import asyncio
+import contextvars
 import logging
 import os
 import signal
@@ -43,10 +44,12 @@ from chat.ollama import transport  # noqa: E402
 from chat.replies import registry, takeover, workers  # noqa: E402
 from core.cleanup import Cleaner  # noqa: E402
 from core.database import bound_statements, in_background, writers  # noqa: E402
+from core.uploads import Upload  # noqa: E402
 from llama_chatbot import access_log, metrics  # noqa: E402
 from llama_chatbot.cleanup import STEPS  # noqa: E402
-from llama_chatbot.connections import bound_connections  # noqa: E402
+from llama_chatbot.connections import bound_connections, cut_off_stalled_readers  # noqa: E402
 from llama_chatbot.exchange import Exchange  # noqa: E402
+from llama_chatbot.request_body import RequestBody  # noqa: E402
 
 bound_connections()
 bound_statements()
@@ -86,11 +89,29 @@ async def serve_lifespan(receive: ASGIReceiveCallable, send: ASGISendCallable) -
     await send({"type": "lifespan.shutdown.complete"})
 
 
-def drain_on_signals() -> None:
-    """Start the replies' grace period at the signal that ends the server.
+async def let_clients_go() -> None:
+    """Have every request end: those that wait for replies, and those that wait for their clients.
 
-    The server would first wait for its connections, which wait for their replies.
+    The server waits for its connections before it says that it ends.
     """
+    hub.close()
+    await registry.current.drain()
+    RequestBody.end_soon()
+    Upload.end_all()
+    await cut_off_stalled_readers()
+
+
+_ending: list[asyncio.Task[None]] = []  # the event loop keeps weak references only
+
+
+def begin_to_end() -> None:
+    """Begin to let the clients go, unless that has begun."""
+    if not _ending:
+        _ending.append(asyncio.create_task(let_clients_go(), context=contextvars.Context()))
+
+
+def drain_on_signals() -> None:
+    """Let the clients go at the signal that ends the server."""
     if threading.current_thread() is not threading.main_thread():
         return  # as under runserver, which exits at once
     loop = asyncio.get_running_loop()
@@ -98,8 +119,7 @@ def drain_on_signals() -> None:
         previous = signal.getsignal(number)
 
         def handler(signum: int, frame: FrameType | None, previous: Any = previous) -> None:
-            loop.call_soon_threadsafe(registry.current.drain)
-            loop.call_soon_threadsafe(hub.close)
+            loop.call_soon_threadsafe(begin_to_end)
             if callable(previous):
                 previous(signum, frame)
 

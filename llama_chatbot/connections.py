@@ -7,7 +7,7 @@ application, which bounds them itself (see `request_body.py`).
 
 import asyncio
 import logging
-from typing import Any
+from typing import Any, ClassVar
 
 from httptools import HttpParserError
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
@@ -18,6 +18,7 @@ HEADER_SECONDS = 10.0  # from the connection or the first byte on, until all hea
 MAX_HEADER_BYTES = 64 * 1024
 FIRST_REQUEST_SECONDS = 0.25  # after the end of the process has begun
 STALLED_SECONDS = 60.0  # in which a client must have read some of what was sent
+LAST_STALLED_SECONDS = 0.3  # the same, when the process is about to end
 
 logger = logging.getLogger(__name__)
 
@@ -25,20 +26,25 @@ logger = logging.getLogger(__name__)
 class BoundedProtocol(HttpToolsProtocol):
     """uvicorn's protocol for one connection, with these bounds, and errors in the one shape."""
 
+    connected: ClassVar[set["BoundedProtocol"]] = set()
+
     is_open = True  # until the process is about to end
     awaits_headers = True
     header_bytes = 0  # of the request whose headers are not complete
     refusal: ApiError | None = None
     header_timer: asyncio.TimerHandle | None = None
     stall_timer: asyncio.TimerHandle | None = None
+    stalls = 0  # that are over
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the clock: a connection on which nothing comes is closed as well."""
         super().connection_made(transport)
+        self.connected.add(self)
         self._start_header_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop the clocks."""
+        self.connected.discard(self)
         self._stop_header_timer()
         self._stop_stall_timer()
         super().connection_lost(exc)
@@ -98,6 +104,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def resume_writing(self) -> None:
         """Stop it: the client has read."""
+        self.stalls += 1
         self._stop_stall_timer()
         super().resume_writing()
 
@@ -136,6 +143,24 @@ class BoundedProtocol(HttpToolsProtocol):
             )
             self.transport.write(STATUS_LINE[error.status] + head.encode() + body)
         self.transport.close()
+
+
+async def cut_off_stalled_readers() -> None:
+    """Wait for no client that takes nothing of what is sent: the process is about to end.
+
+    Also of one that has little left to take, for which no clock runs.
+    """
+    while BoundedProtocol.connected:
+        before = [
+            (connection, connection.transport.get_write_buffer_size(), connection.stalls)
+            for connection in BoundedProtocol.connected
+        ]
+        await asyncio.sleep(LAST_STALLED_SECONDS)
+        for connection, unsent, stalls in before:
+            if connection not in BoundedProtocol.connected or connection.stalls > stalls:
+                continue
+            if 0 < unsent <= connection.transport.get_write_buffer_size():
+                connection.transport.abort()
 
 
 def bound_connections() -> None:

@@ -8,10 +8,11 @@ from typing import ClassVar
 
 from asgiref.typing import ASGIReceiveCallable
 
-from core.errors import RequestTimeout, TooLarge, Unavailable
+from core.errors import RequestTimeout, ServerShuttingDown, TooLarge, Unavailable
 
 MAX_BODY_BYTES = 1024 * 1024
 BODY_SECONDS = 30.0  # from the end of the headers to the end of the body
+LAST_SECONDS = 0.2  # for what has been sent, once the process is about to end
 MAX_HELD_BYTES = 32 * 1024 * 1024  # of all requests that have not begun their responses
 CLOSE = {"Connection": "close"}  # the rest of a body would be taken for the next request
 
@@ -25,18 +26,29 @@ class RequestBody:
 
     held: ClassVar[int] = 0
     incomplete: ClassVar[dict["RequestBody", asyncio.Timeout]] = {}  # oldest first
+    is_ending: ClassVar[bool] = False  # whether the process is about to
 
     def __init__(self) -> None:
         self._size = 0
 
+    @classmethod
+    def end_soon(cls) -> None:
+        """Wait for no client that has sent half a body: the process is about to end."""
+        cls.is_ending = True
+        last = asyncio.get_running_loop().time() + LAST_SECONDS
+        for timeout in cls.incomplete.values():
+            if not timeout.expired():
+                timeout.reschedule(last)
+
     async def read(self, receive: ASGIReceiveCallable) -> bytes | None:
         """Return the whole body; None where the client has disconnected.
 
-        Raises `TooLarge`, `RequestTimeout` and `Unavailable`.
+        Raises `TooLarge`, `RequestTimeout`, `Unavailable` and `ServerShuttingDown`.
         """
         chunks: list[bytes] = []
         try:
-            async with asyncio.timeout(BODY_SECONDS) as timeout:
+            seconds = LAST_SECONDS if self.is_ending else BODY_SECONDS
+            async with asyncio.timeout(seconds) as timeout:
                 self.incomplete[self] = timeout
                 while True:
                     event = await receive()
@@ -48,7 +60,8 @@ class RequestBody:
                     if not event.get("more_body"):
                         return b"".join(chunks)
         except TimeoutError:
-            raise RequestTimeout(headers=CLOSE) from None
+            error = ServerShuttingDown if self.is_ending else RequestTimeout
+            raise error(headers=CLOSE) from None
         finally:
             self.incomplete.pop(self, None)
             chunks.clear()  # the traceback of an error would keep them until the response

@@ -29,7 +29,7 @@ from chat.replies.events import Cursor, Delta, End, Event, Failure, KeepAlive
 from chat.replies.live import KEEP_ALIVE_SECONDS, PIECE_SECONDS
 from chat.replies.turns import Ticket
 from core.database import in_background, in_database, writers
-from core.errors import ApiError
+from core.errors import ApiError, ServerShuttingDown
 from openai_api.errors import ModelNotFound
 
 logger = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ class Generation:
         self._task = asyncio.get_running_loop().create_task(
             self._write(), context=contextvars.Context()
         )
-        registry.current.keep(self._task)
+        registry.current.unstored.add(self._task)
         self._task.add_done_callback(self._finish)
 
     async def events(self) -> AsyncIterator[Event]:
@@ -156,6 +156,7 @@ class Generation:
         return sum(estimate(message["content"]) for message in self.messages), self.pieces
 
     def _finish(self, task: asyncio.Task[Stats]) -> None:
+        registry.current.unstored.discard(task)
         self._news.set()
         self._log(task)
 
@@ -163,7 +164,8 @@ class Generation:
         """Write a line, as for replies that are stored."""
         stats, error = None, None
         if task.cancelled():
-            status = MessageStatus.STOPPED
+            is_ending = registry.current.is_closed
+            status = MessageStatus.INTERRUPTED if is_ending else MessageStatus.STOPPED
         elif error := task.exception():  # which the reader gets, if there is one
             status = MessageStatus.FAILED
         else:
@@ -184,6 +186,8 @@ class Generation:
         )
 
     def _last_event(self) -> Event:
+        if self._task.cancelled():  # and not by its reader, who is there
+            return Failure(ServerShuttingDown(), reply_kept=False)
         try:
             stats = self._task.result()
         except ModelError as error:
@@ -209,8 +213,8 @@ async def begin(
 ) -> Generation:
     """Have a model answer a conversation of the client's own.
 
-    Raises `QuotaExceeded`, `Busy`, `ModelNotFound`, `ModelError` and, where the conversation
-    does not fit the model's window, `PromptTooLong`.
+    Raises `QuotaExceeded`, `Busy`, `ModelNotFound`, `ModelError`, `ServerShuttingDown` and, where
+    the conversation does not fit the model's window, `PromptTooLong`.
     """
     await in_database(admit, user)
     await require_model(model)
@@ -223,6 +227,8 @@ async def begin(
     room = window - size
     if room < 1:
         raise PromptTooLong(size, window)
+    if registry.current.is_closed:
+        raise ServerShuttingDown
     limit = min(settings.CHAT_REPLY_TOKENS_MAX, max(1, room))
     return Generation(
         user, model, safe, {"num_predict": limit, **options, "num_ctx": window}, format

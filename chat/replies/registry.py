@@ -38,6 +38,8 @@ class Registry:
     def __init__(self) -> None:
         self.queue = Queue()
         self.replies: dict[int, LiveReply] = {}  # by id
+        # Calls for a reader each, of which nothing is stored, so that no process can carry them on.
+        self.unstored: set[asyncio.Task[Any]] = set()
         self.failures: dict[int, Event] = {}  # by id: a failure may leave no row to read it from
         # No reply begins; the process ends as soon as its last connection does.
         self.is_closed = False
@@ -146,9 +148,12 @@ class Registry:
     async def _drain(self) -> None:
         if not self.is_closed:
             await asyncio.sleep(SETTLE_SECONDS)
-            if self.replies and (grace := await self._grace_seconds()):
-                await asyncio.wait([reply.task for reply in self.replies.values()], timeout=grace)
+            running = [*(reply.task for reply in self.replies.values()), *self.unstored]
+            if running and (grace := await self._grace_seconds()):
+                await asyncio.wait(running, timeout=grace)
         self.is_closed = True
+        for task in self.unstored:
+            task.cancel()
         if replies := list(self.replies.values()):
             if settings.CHAT_CARRY_ON:
                 await self._hand_over(replies)

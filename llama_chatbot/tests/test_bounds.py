@@ -40,15 +40,6 @@ def connect(server: Server) -> socket.socket:
     return socket.create_connection(("127.0.0.1", server.port), timeout=10)
 
 
-def is_refused(server: Server) -> bool:
-    """Return whether the server takes no more connections."""
-    try:
-        connect(server).close()
-    except ConnectionRefusedError:
-        return True
-    return False
-
-
 def answer_on(connection: socket.socket) -> http.client.HTTPResponse:
     """Return the next answer on a connection, whose body can be read from it."""
     answer = http.client.HTTPResponse(connection)
@@ -183,7 +174,7 @@ def test_a_request_that_comes_with_the_end_of_the_process_is_answered(
         connection.sendall(GET)  # half of it
         httpx.get(f"{server.url}/health/live/")  # accepted after them, so they are as well
         os.kill(server.pid, signal.SIGTERM)
-        wait_until(lambda: is_refused(server))
+        wait_until(lambda: not server.takes_connections)
 
         connection.sendall(b"\r\n")
         answer = answer_on(connection)

@@ -2,6 +2,7 @@
 
 import http.client
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -73,6 +74,15 @@ class Server(Process):
             return False
         finally:
             connection.close()
+
+    @property
+    def takes_connections(self) -> bool:
+        """Whether its port is open."""
+        try:
+            socket.create_connection((self.host.address, self.port), timeout=10).close()
+        except ConnectionRefusedError:
+            return False
+        return True
 
     def terminate(self, timeout: float = 30.0) -> int:
         """SIGTERM, as a service manager sends it; the exit code (negative: the signal it died of).
