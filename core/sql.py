@@ -1,4 +1,4 @@
-"""Runs hand-written SQL: that of each app's `statements.py` and of `chat/search/database.py`."""
+"""Runs hand-written SQL: that of accounts, of `chat/statements/` and `chat/search/database.py`."""
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime

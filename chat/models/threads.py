@@ -62,7 +62,7 @@ class Thread(models.Model):
     source_key = models.CharField(max_length=32, null=True, editable=False)  # noqa: DJ001
     source_digest = models.CharField(max_length=32, blank=True, default="", db_default="")
 
-    # Of one that is read as lists have it: see statements.py. The position is its running reply's.
+    # Of one that is read as lists have it (`THREAD_IN_LIST`). The position is its running reply's.
     running_reply_id: int | None = None
     position: int | None = None
 

@@ -271,10 +271,11 @@ def test_nothing_else_sets_a_status() -> None:
 
 
 def test_one_statement_alone_sets_a_status() -> None:
-    statements = ast.parse((ROOT / "chat" / "statements.py").read_text())
+    files = sorted((ROOT / "chat" / "statements").glob("*.py"))
     setting = [
         function.name
-        for function in ast.walk(statements)
+        for file in files
+        for function in ast.walk(ast.parse(file.read_text()))
         if isinstance(function, ast.FunctionDef)
         and re.search(r"\bSET\b[^']*?\bstatus = %s.*?\bWHERE", ast.unparse(function), re.DOTALL)
     ]
