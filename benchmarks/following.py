@@ -1,4 +1,7 @@
-"""Following: how often readers in another process query the database."""
+"""Following: how often readers in another process query the database.
+
+Without what their process asks of its own accord, which is counted before anybody reads.
+"""
 
 import asyncio
 import time
@@ -32,12 +35,14 @@ def measure(quick: bool = False) -> Result:
 
 
 async def follow(here: World, person: Person, seconds: float, size: int) -> float:
-    """Return the reads per second in the readers' process while all of them follow.
+    """Return how many more reads per second their process makes while all readers follow.
 
     `size` is the size of the reply in bytes.
     """
     writer, other = here.servers
     async with client() as session:
+        statements = f"{other.url}/statements/"
+        idle = await rate_at(session, statements, seconds / 2)
         sending = asyncio.ensure_future(send(session, writer.url, person))
         await asyncio.sleep(WARM_UP)
         followed = other.url + person.sends_to
@@ -46,16 +51,21 @@ async def follow(here: World, person: Person, seconds: float, size: int) -> floa
             for _ in range(READERS)
         ]
         await asyncio.sleep(WARM_UP)
-        statements = f"{other.url}/statements/"
-        before, began = await number_at(session, statements), time.perf_counter()
-        await asyncio.sleep(seconds)
-        after, ended = await number_at(session, statements), time.perf_counter()
+        busy = await rate_at(session, statements, seconds)
         if any(reader.done() for reader in following):
             raise RuntimeError("the reply ended while its readers were counted")
         readings = await asyncio.gather(*following)
         require_whole([await sending, *readings], size)
         if max(reading.longest_gap for reading in readings) > LONGEST_GAP:
             raise RuntimeError("the readers got the reply only after it was written")
+    return busy - idle
+
+
+async def rate_at(session: aiohttp.ClientSession, url: str, seconds: float) -> float:
+    """Return by how much the page's number grows a second."""
+    before, began = await number_at(session, url), time.perf_counter()
+    await asyncio.sleep(seconds)
+    after, ended = await number_at(session, url), time.perf_counter()
     return (after - before) / (ended - began)
 
 

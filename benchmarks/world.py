@@ -4,6 +4,7 @@ Importing this module configures the environment and Django; no other module her
 """
 
 import asyncio
+import logging
 import os
 import resource
 import shutil
@@ -40,6 +41,7 @@ ENVIRONMENT = {
 }
 os.environ.update(ENVIRONMENT)
 django.setup()
+logging.getLogger("audit").setLevel(logging.WARNING)  # who gets a token is no news here
 
 from django.core.management import call_command  # noqa: E402 - needs the settings above
 from django.db import connection, transaction  # noqa: E402

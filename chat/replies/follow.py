@@ -23,7 +23,7 @@ from chat.replies.turns import positions
 from core.database import followers, in_background, in_database, outage
 from core.errors import NotFound, ServerShuttingDown
 
-POLL_SECONDS = 0.5
+POLL_SECONDS = 0.55  # under two reads a second, with the check of the logins
 
 logger = logging.getLogger(__name__)
 
