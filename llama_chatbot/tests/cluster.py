@@ -47,7 +47,7 @@ def cluster(directory: Path, environment: Mapping[str, str]) -> Iterator[Cluster
         settings = {
             "DATABASE_URL": postgresql.url,
             "CACHE_LOCATION": ",".join(each.location for each in memcached),
-            "OLLAMA_HOST": models[0].url,
+            "OLLAMA_HOST": ",".join(model.url for model in models),
             "OLLAMA_MODEL": "bench",
             "ALLOWED_HOSTS": network["proxy"].address,
             "FORWARDED_ALLOW_IPS": network["proxy"].address,

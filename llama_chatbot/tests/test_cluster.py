@@ -71,6 +71,8 @@ EVENTS: dict[str, Callable[[Cluster], None]] = {
     "a Memcached hangs": lambda c: hung(c.memcached[0]),
     "PostgreSQL is killed": lambda c: killed(c.postgresql),
     "PostgreSQL hangs": lambda c: hung(c.postgresql),
+    "an Ollama is killed": lambda c: killed(c.models[0]),
+    "an Ollama hangs": lambda c: hung(c.models[1]),
     "nginx is killed": lambda c: killed(c.nginx),
     "nginx hangs": lambda c: hung(c.nginx),
 }

@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import psycopg
@@ -72,19 +73,18 @@ class PostgreSQL(Process):
 
     def pause(self) -> None:
         """SIGSTOP it and all that serve a connection, each of which leads a group of its own."""
-        for pid in self._family():
-            os.kill(pid, signal.SIGSTOP)
+        self._signal_all(signal.SIGSTOP)
 
     def resume(self) -> None:
         """SIGCONT, after pause()."""
-        for pid in self._family():
-            os.kill(pid, signal.SIGCONT)
+        self._signal_all(signal.SIGCONT)
 
-    def _family(self) -> list[int]:
+    def _signal_all(self, number: signal.Signals) -> None:
         family = [self.pid]
-        for pid in family:  # which grows meanwhile
+        for pid in family:  # which grows meanwhile; a process that is stopped has no new children
+            with suppress(ProcessLookupError):  # a connection that has ended since
+                os.kill(pid, number)
             family += children_of(pid)
-        return family
 
     def _answers(self) -> bool:
         try:
