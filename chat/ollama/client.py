@@ -30,6 +30,7 @@ MODELS_CACHE_KEY = "ollama-models-by-host"
 MODELS_CACHE_SECONDS = 30
 FEWER_MODELS_CACHE_SECONDS = 3  # while a host does not answer
 LOOK_UP_SECONDS = 10.0
+LOOK_UP_ELSEWHERE_SECONDS = 3.0  # where another host may answer
 NANOSECONDS_IN_A_MILLISECOND = 1_000_000
 MAX_STORED_NUMBER = 2**31 - 1
 
@@ -182,9 +183,13 @@ async def _models_by_host(*, fresh: bool = False) -> dict[str, list[Model]]:
     return found
 
 
+def _look_up_seconds() -> float:
+    return LOOK_UP_SECONDS if len(hosts()) == 1 else LOOK_UP_ELSEWHERE_SECONDS
+
+
 async def _models_at(host: str) -> list[Model]:
     await calls.health_of(host).check()
-    async with call(host), asyncio.timeout(LOOK_UP_SECONDS):
+    async with call(host), asyncio.timeout(_look_up_seconds()):
         listing = await client(host).list()
     return [
         Model(
@@ -265,7 +270,7 @@ async def _details_at(host: str, model: str) -> ModelDetails:
     await calls.health_of(host).check(model)
     known, read_at = _details.get((host, model), (None, 0.0))
     if known is None or time.monotonic() - read_at > MODELS_CACHE_SECONDS:
-        async with call(host, model), asyncio.timeout(LOOK_UP_SECONDS):
+        async with call(host, model), asyncio.timeout(_look_up_seconds()):
             shown = await client(host).show(model)
             info = shown.modelinfo or {}
             length = info.get(f"{info.get('general.architecture')}.context_length")

@@ -1,5 +1,6 @@
 """Several Ollamas: threads stay with theirs, and replies survive one that dies or hangs."""
 
+import time
 from collections.abc import Iterator
 from io import StringIO
 
@@ -121,6 +122,21 @@ def test_thinking_without_text_begins_anew(ann: Caller, both: dict[str, Scripted
 
     assert ann.say(thread).text == WHOLE
     assert reply_of(thread).thinking == "Ah."
+
+
+@pytest.mark.parametrize("hanging", ["first", "second"])
+def test_a_host_that_hangs_is_not_waited_for_by_look_ups(
+    ann: Caller, both: dict[str, ScriptedOllama], hanging: str
+) -> None:
+    """Nothing is known yet of either host when the first message comes."""
+    hosts = list(both.values())
+    hosts[hanging == "second"].hang_everything = True
+
+    began = time.monotonic()
+    assert ann.say(ann.thread()).text == "You said: Hello"
+
+    assert time.monotonic() - began < 8
+    hosts[hanging == "second"].hang_everything = False
 
 
 def test_one_that_is_away_is_left_alone_and_called_again_when_it_is_back(

@@ -27,6 +27,7 @@ READERS = 12
 BEGIN_SECONDS = 3.0  # in which they send their messages, one after the other
 BEFORE_SECONDS = 1.0
 AWAY_SECONDS = 4.0
+HUNG_OLLAMA_SECONDS = 12.0  # far longer than until its replies go on at the other
 
 
 def steady(cluster: Cluster) -> None:
@@ -51,11 +52,11 @@ def killed(*parts: Process) -> None:
         part.start()
 
 
-def hung(*parts: Process) -> None:
+def hung(*parts: Process, seconds: float = AWAY_SECONDS) -> None:
     """Have parts hang together for a while: their ports stay open, and nothing answers."""
     for part in parts:
         part.pause()
-    time.sleep(AWAY_SECONDS)
+    time.sleep(seconds)
     for part in parts:
         part.resume()
 
@@ -72,7 +73,7 @@ EVENTS: dict[str, Callable[[Cluster], None]] = {
     "PostgreSQL is killed": lambda c: killed(c.postgresql),
     "PostgreSQL hangs": lambda c: hung(c.postgresql),
     "an Ollama is killed": lambda c: killed(c.models[0]),
-    "an Ollama hangs": lambda c: hung(c.models[1]),
+    "an Ollama hangs": lambda c: hung(c.models[1], seconds=HUNG_OLLAMA_SECONDS),
     "nginx is killed": lambda c: killed(c.nginx),
     "nginx hangs": lambda c: hung(c.nginx),
 }
