@@ -43,7 +43,7 @@ from chat.feed.hub import hub  # noqa: E402 - Django must be set up first
 from chat.ollama import transport  # noqa: E402
 from chat.replies import registry, takeover, workers  # noqa: E402
 from core.cleanup import Cleaner  # noqa: E402
-from core.database import bound_statements, in_background, writers  # noqa: E402
+from core.database import bound_statements, heartbeats, in_background  # noqa: E402
 from core.uploads import Upload  # noqa: E402
 from llama_chatbot import access_log, metrics  # noqa: E402
 from llama_chatbot.cleanup import STEPS  # noqa: E402
@@ -72,6 +72,7 @@ async def serve_lifespan(receive: ASGIReceiveCallable, send: ASGISendCallable) -
     drain_on_signals()
     cleaner = Cleaner(STEPS)
     cleaner.start()
+    beating = asyncio.create_task(workers.beat_forever())
     sweep = asyncio.create_task(takeover.sweep_forever())
     sampling = asyncio.create_task(metrics.sample_forever())
     await send({"type": "lifespan.startup.complete"})
@@ -81,8 +82,10 @@ async def serve_lifespan(receive: ASGIReceiveCallable, send: ASGISendCallable) -
     sampling.cancel()
     await asyncio.to_thread(cleaner.stop)
     await registry.current.drain()
+    beating.cancel()
     try:
-        await in_background(writers, workers.record_end)
+        # In the thread in which a heartbeat may still be on its way.
+        await in_background(heartbeats, workers.record_end)
     except DatabaseError as error:  # then others notice a few seconds later
         logger.error("The end of this process is not recorded: %s", error)
     await transport.close()

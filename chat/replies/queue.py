@@ -17,7 +17,6 @@ from core import metrics
 from core.database import heartbeats, in_background, writers
 
 POLL_SECONDS = 0.5  # between two looks at what others have left, while a call waits here
-BEAT_SECONDS = 1.0  # between two signs that this process is there, while it has a call
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +31,6 @@ class Queue:
         self._is_known = False  # to other processes
         self._wake = asyncio.Event()
         self._round: asyncio.Task[None] | None = None
-        self._beat: asyncio.Task[None] | None = None
 
     @asynccontextmanager
     async def turn(self, ticket: Ticket) -> AsyncIterator[str]:
@@ -47,7 +45,6 @@ class Queue:
         try:
             if ticket.host:  # since it began
                 self._running[ticket] = queued_at
-                self._beat_soon()
             else:
                 self._waiting[ticket] = asyncio.get_running_loop().create_future()
                 self._look_soon()
@@ -75,12 +72,6 @@ class Queue:
         loop = asyncio.get_running_loop()
         if self._round is None or self._round.done():
             self._round = loop.create_task(self._look_again(), context=contextvars.Context())
-        self._beat_soon()
-
-    def _beat_soon(self) -> None:
-        if self._beat is None or self._beat.done():
-            loop = asyncio.get_running_loop()
-            self._beat = loop.create_task(self._keep_beating(), context=contextvars.Context())
 
     async def _look_again(self) -> None:
         """Take turns whenever a call comes or ends here, and look for others' twice a second."""
@@ -122,12 +113,6 @@ class Queue:
             elif position != ticket.position:
                 ticket.position = position
                 ticket.on_move()
-
-    async def _keep_beating(self) -> None:
-        """Say that this process is there: the turns of one that is silent for long are lost."""
-        while self._waiting or self._running or self._ended:
-            await self._say_here()
-            await asyncio.sleep(BEAT_SECONDS)
 
     async def _say_here(self) -> None:
         try:
