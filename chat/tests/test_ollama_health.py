@@ -14,6 +14,7 @@ from pytest_django.fixtures import Settings
 from chat.ollama import calls, client, hosts, placement, transport
 from chat.ollama.errors import ModelTimeout, ModelUnavailable
 from chat.ollama.hosts import Health
+from chat.tests.in_process import until
 from testing.scripted_ollama import Script, ScriptedOllama
 
 MESSAGES: Any = [{"role": "user", "content": "Hello"}]
@@ -34,6 +35,23 @@ class Probe:
         await self.answer.wait()
         if self.number <= self.failures:
             raise ModelUnavailable
+
+
+class Clock:
+    """The clock of what is known of hosts, which a test puts forward instead of waiting."""
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+
+    def monotonic(self) -> float:
+        return time.monotonic() + self.ahead
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(hosts, "time", clock)
+    return clock
 
 
 @pytest_asyncio.fixture
@@ -68,7 +86,7 @@ async def test_calls_in_doubt_share_one_probe() -> None:
     health = Health(probe, Probe())
     failing_call(health)
     checks = [asyncio.create_task(health.check()) for _ in range(10)]
-    await asyncio.sleep(0.01)
+    await until(lambda: probe.number)
 
     checks[0].cancel()  # the first one to ask may leave
     probe.answer.set()
@@ -89,10 +107,7 @@ async def test_one_lost_probe_condemns_nobody() -> None:
     assert probe.number == 2
 
 
-async def test_without_an_answer_calls_fail_at_once_for_a_while(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(hosts, "FAIL_FAST_SECONDS", 0.1)
+async def test_without_an_answer_calls_fail_at_once_for_a_while(clock: Clock) -> None:
     probe = Probe(failures=math.inf)
     health = Health(probe, Probe())
     failing_call(health)
@@ -101,7 +116,7 @@ async def test_without_an_answer_calls_fail_at_once_for_a_while(
             await health.check()
     assert probe.number == hosts.HOST_PROBES
 
-    await asyncio.sleep(0.15)
+    clock.ahead += hosts.FAIL_FAST_SECONDS
     with pytest.raises(ModelUnavailable):
         await health.check()
     assert probe.number == 2 * hosts.HOST_PROBES
@@ -118,14 +133,11 @@ async def test_a_call_that_is_answered_ends_the_failing() -> None:
     await health.check()
 
 
-async def test_a_hung_call_is_its_own_trouble_while_others_are_answered(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(hosts, "DOUBTED_SECONDS", 0.05)
+async def test_a_hung_call_is_its_own_trouble_while_others_are_answered(clock: Clock) -> None:
     probe = Probe(failures=math.inf)
     health = Health(probe, Probe())
     hung = health.begin("llama3.2", 8192)
-    await asyncio.sleep(0.1)
+    clock.ahead += 2 * hosts.DOUBTED_SECONDS
     health.begin("llama3.2", 8192).hear()
 
     await health.check("llama3.2")
@@ -135,23 +147,19 @@ async def test_a_hung_call_is_its_own_trouble_while_others_are_answered(
     assert probe.number == 0
 
 
-async def test_a_call_that_waits_while_nothing_is_heard_raises_doubt(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(hosts, "DOUBTED_SECONDS", 0.05)
+async def test_a_call_that_waits_while_nothing_is_heard_raises_doubt(clock: Clock) -> None:
     health = Health(Probe(failures=math.inf), Probe())
     health.begin("llama3.2", 8192)
     await health.check()
-    await asyncio.sleep(0.1)
+    clock.ahead += 2 * hosts.DOUBTED_SECONDS
 
     with pytest.raises(ModelUnavailable):
         await health.check()
 
 
 async def test_ollama_is_doubted_when_it_is_down_and_no_more_when_it_is_back(
-    health: Health, ollama: ScriptedOllama, monkeypatch: pytest.MonkeyPatch
+    health: Health, ollama: ScriptedOllama, clock: Clock
 ) -> None:
-    monkeypatch.setattr(hosts, "FAIL_FAST_SECONDS", 0.1)
     ollama.stop()
     with pytest.raises(ModelUnavailable):
         await generate()
@@ -159,7 +167,7 @@ async def test_ollama_is_doubted_when_it_is_down_and_no_more_when_it_is_back(
         await health.check()
 
     ollama.start()
-    await asyncio.sleep(0.15)
+    clock.ahead += hosts.FAIL_FAST_SECONDS
     await health.check()
 
 
