@@ -3,7 +3,7 @@
 from typing import Annotated, Any, Literal, NoReturn
 
 import jsonschema_rs
-from pydantic import AfterValidator
+from pydantic import AfterValidator, BeforeValidator
 from pydantic_core import PydanticCustomError, from_json, to_json
 
 MAX_BYTES = 64 * 1024  # of a schema
@@ -50,4 +50,11 @@ def checked(format: Format) -> Format:
     return format
 
 
-CheckedFormat = Annotated[Format, AfterValidator(checked)]
+def known(format: object) -> object:
+    """Return the format as it is. Raises `PydanticCustomError` if it is no kind of one."""
+    if format == "json" or isinstance(format, dict):
+        return format
+    raise PydanticCustomError("no_format", 'This must be "json" or a JSON schema.')
+
+
+CheckedFormat = Annotated[Format, BeforeValidator(known), AfterValidator(checked)]

@@ -77,6 +77,8 @@ def sentence_about(problem: dict[str, Any]) -> str:
             return "This must be a JSON object."
         case {"type": "too_long", "ctx": {"field_type": "Value", "max_length": length}}:
             return f"This must have at most {length} characters."
+        case {"type": "too_short", "ctx": {"field_type": "List", "min_length": 1}}:
+            return "This must not be empty."
     return str(problem["msg"])
 
 

@@ -3,6 +3,8 @@
 import re
 from collections.abc import Sequence
 
+from django.http import Http404
+
 from accounts.models import User
 from chat import statements, threads
 from chat.models import Message, Sender, Thread
@@ -14,25 +16,32 @@ from core.database import in_database
 from core.errors import ApiError, NotFound
 from openai_api import generation
 from openai_api.generation import Generation, require_model
-from openai_api.schemas import Conversation, InputMessage, ResponseBody
+from openai_api.schemas import InputMessage, ResponseBody
 
 MAX_ID = 2**63
 
 
 def number_in(name: str, prefix: str) -> int:
-    """Return the id of the row that an OpenAI id names. Raises `NotFound` for no such id."""
-    found = re.fullmatch(rf"{prefix}_([0-9]{{1,19}})", name)
+    """Return the id of the row that an OpenAI id names. Raises `NotFound` for no such id.
+
+    `prefix` is a regular expression.
+    """
+    found = re.fullmatch(rf"(?:{prefix})_([0-9]{{1,19}})", name)
     if not found or int(found[1]) >= MAX_ID:
         raise NotFound(f"There is no {name}.")
     return int(found[1])
 
 
-def find(user: User, reply_id: int) -> Message:
-    """Return one of the user's replies; blocks on the database. Raises `NotFound`."""
+def find(user: User, name: str, prefix: str = "resp") -> Message:
+    """Return the user's reply that an OpenAI id names; blocks on the database.
+
+    `prefix` is as for `number_in`. Raises `NotFound`.
+    """
+    reply_id = number_in(name, prefix)
     rows = Message.objects.visible().select_related("thread", "parent")
     reply = rows.filter(pk=reply_id, thread__user=user, sender=Sender.BOT).first()
     if reply is None:
-        raise NotFound("There is no such response.")
+        raise NotFound(f"There is no {name}.")
     return reply
 
 
@@ -66,7 +75,7 @@ def question_of(body: ResponseBody) -> tuple[str, Parameters]:
                 "or send the whole conversation with store: false."
             )
             raise ApiError(problem, fields={"input": [problem]})
-        said["user" if message.role == "user" else "system"].append(message.text)
+        said["system" if message.is_instruction else "user"].append(message.text)
     text = "\n\n".join(said["user"])
     if not text.strip():
         raise ApiError(fields={"input": ["There is no message of the user's in it."]})
@@ -92,22 +101,27 @@ def place_of(user: User, body: ResponseBody) -> tuple[Thread | None, int | str]:
 
     Raises `NotFound`.
     """
-    if body.previous_response_id and body.conversation:
+    if (body.previous_response_id or body.follows) and body.conversation:
         problem = "Name either the previous response or the conversation."
         raise ApiError(problem, fields={"conversation": [problem]})
     if body.previous_response_id:
-        previous = find(user, number_in(body.previous_response_id, "resp"))
+        previous = find(user, body.previous_response_id)
+        return previous.thread, previous.pk
+    if body.follows:
+        previous = find(user, body.follows, "msg|rs")
         return previous.thread, previous.pk
     if body.conversation:
-        given = body.conversation
-        name = given.id if isinstance(given, Conversation) else given
-        return statements.get_thread(user, number_in(name, "conv")), "newest"
+        name = body.conversation.id
+        try:
+            return statements.get_thread(user, number_in(name, "conv")), "newest"
+        except Http404:
+            raise NotFound(f"There is no {name}.") from None
     return None, "newest"
 
 
 async def begin_unstored(user: User, body: ResponseBody) -> Generation:
     """Have the model answer an input of which nothing is stored."""
-    if body.previous_response_id or body.conversation or body.background:
+    if body.previous_response_id or body.conversation or body.follows or body.background:
         problem = "This needs a stored response."
         raise ApiError(problem, fields={"store": [problem]})
     if body.model is None:

@@ -88,8 +88,9 @@ async def create_response(request: UserRequest, body: ResponseBody) -> HttpRespo
         text, end = await generation.collect(begun.events())
         return answers.ended(response, text, begun.thinking, end)
     reply_id = await responses.begin(request.auth, body)
+    response_id = f"resp_{reply_id}"
     if body.stream:
-        return await stream_reply(request, reply_id)
+        return await stream_reply(request, response_id)
     failure: ApiError | None = None
     if not body.background:
         try:
@@ -97,7 +98,7 @@ async def create_response(request: UserRequest, body: ResponseBody) -> HttpRespo
         except ApiError as error:
             failure = error
     try:
-        return answers.of_reply(await find(request.auth, reply_id))
+        return answers.of_reply(await find(request.auth, response_id))
     except NotFound as error:  # a reply that failed before its first word is gone
         raise failure or error from None
 
@@ -108,26 +109,25 @@ async def read_response(
     request: UserRequest, response_id: str, how: Query[Following]
 ) -> HttpResponseBase | Json:
     """Return a response as it is, or its events, those that a reader has not had."""
-    reply_id = responses.number_in(response_id, "resp")
     if how.stream:
-        return await stream_reply(request, reply_id, how.starting_after)
-    return answers.of_reply(await find(request.auth, reply_id))
+        return await stream_reply(request, response_id, how.starting_after)
+    return answers.of_reply(await find(request.auth, response_id))
 
 
 @router.post("/responses/{response_id}/cancel")
 @rate_limit("write")
 async def cancel_response(request: UserRequest, response_id: str) -> Json:
     """Stop a response; what was written stays."""
-    reply = await find(request.auth, responses.number_in(response_id, "resp"))
+    reply = await find(request.auth, response_id)
     await actions.stop_and_wait(Q(pk=reply.pk))
-    return answers.of_reply(await find(request.auth, reply.pk))
+    return answers.of_reply(await find(request.auth, response_id))
 
 
 @router.delete("/responses/{response_id}")
 @rate_limit("write")
 async def delete_response(request: UserRequest, response_id: str) -> Json:
     """Delete a response with its input and all that follows it."""
-    reply = await find(request.auth, responses.number_in(response_id, "resp"))
+    reply = await find(request.auth, response_id)
     await branches.delete(request.auth, reply.thread_id, reply.parent_id or reply.pk)
     empty = request.auth.threads.filter(pk=reply.thread_id, messages=None)
     await in_database(threads.delete, empty)
@@ -138,22 +138,22 @@ async def delete_response(request: UserRequest, response_id: str) -> Json:
 @rate_limit("read")
 async def list_input_items(request: UserRequest, response_id: str) -> Json:
     """List what a response answers."""
-    reply = await find(request.auth, responses.number_in(response_id, "resp"))
+    reply = await find(request.auth, response_id)
     return answers.input_of(reply)
 
 
-async def find(user: User, reply_id: int) -> Message:
+async def find(user: User, response_id: str) -> Message:
     """Return one of the user's replies. Raises `NotFound`."""
-    return await in_database(responses.find, user, reply_id)
+    return await in_database(responses.find, user, response_id)
 
 
 async def stream_reply(
-    request: UserRequest, reply_id: int, after: int | None = None
+    request: UserRequest, response_id: str, after: int | None = None
 ) -> HttpResponseBase:
     """Return the events of a reply, after the number `after`."""
-    reply = await find(request.auth, reply_id)
+    reply = await find(request.auth, response_id)
     form = ResponseEvents(answers.of_reply(reply), after)
-    return await stream(request, form, follow(reply_id))
+    return await stream(request, form, follow(reply.pk))
 
 
 async def stream(

@@ -159,16 +159,99 @@ def test_a_field_that_is_not_offered_is_refused(
     assert parameter in raised.value.message
 
 
-def test_an_image_is_refused(openai: OpenAI) -> None:
-    image: list[ChatCompletionMessageParam] = [
-        {
-            "role": "user",
-            "content": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,"}}],
-        }
-    ]
+IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,"}}
+SOUND = {"type": "input_audio", "input_audio": {"data": "", "format": "mp3"}}
+ONLY_TEXT = "Only text is offered: no images, audio or files."
+CALL = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
 
-    with pytest.raises(BadRequestError):
-        openai.chat.completions.create(model="llama3.2", messages=image)
+
+def a_schema(schema: object) -> dict[str, object]:
+    named = {"name": "sky", "schema": schema}
+    return {"response_format": {"type": "json_schema", "json_schema": named}}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parameter", "words"),
+    [
+        (
+            {"messages": [{"role": "user", "content": [IMAGE]}]},
+            "messages.0.content.0",
+            ONLY_TEXT,
+        ),
+        (
+            {"messages": [{"role": "user", "content": [SOUND]}]},
+            "messages.0.content.0",
+            ONLY_TEXT,
+        ),
+        (
+            {"messages": [{"role": "assistant", "content": None, "tool_calls": [CALL]}]},
+            "messages.0.tool_calls",
+            "This is not offered.",
+        ),
+        ({"tools": [{"type": "function"}]}, "tools", "This is not offered."),
+        ({"reasoning_effort": "high"}, "reasoning_effort", "This is not offered."),
+        ({"messages": []}, "messages", "This must not be empty."),
+        (
+            a_schema({"type": "colour"}),
+            "response_format.json_schema.schema",
+            "This is not a valid JSON schema.",
+        ),
+        (
+            a_schema({"description": "x" * 65_536}),
+            "response_format.json_schema.schema",
+            "A schema has at most 64 KiB.",
+        ),
+        (
+            {"response_format": {"type": "json_schema"}},
+            "response_format",
+            "A format of the type json_schema has a schema.",
+        ),
+    ],
+)
+def test_a_refusal_says_in_words_what_is_not_offered(
+    openai: OpenAI, arguments: dict[str, object], parameter: str, words: str
+) -> None:
+    with pytest.raises(BadRequestError) as raised:
+        openai.chat.completions.create(model="llama3.2", messages=HELLO, extra_body=arguments)
+
+    assert raised.value.param == parameter
+    assert raised.value.body == {
+        "message": f"{parameter}: {words}",
+        "type": "invalid_request_error",
+        "param": parameter,
+        "code": "invalid",
+    }
+
+
+def test_an_answers_message_can_be_sent_back(openai: OpenAI, ollama: ScriptedOllama) -> None:
+    answer = openai.chat.completions.create(model="llama3.2", messages=HELLO).choices[0].message
+    of_other_clients = {  # LiteLLM's, and those of the AI SDK's provider for the likes of OpenAI
+        **answer.to_dict(),
+        "function_call": None,
+        "tool_calls": [],
+        "annotations": [],
+        "reasoning_content": "Hm.",
+        "provider_specific_fields": {"refusal": None},
+    }
+    for sent in (answer, answer.to_dict(), of_other_clients):
+        messages = [*HELLO, sent, *HELLO]
+        openai.chat.completions.create(model="llama3.2", messages=messages)  # type: ignore[arg-type]
+
+    for chat in ollama.chats[1:]:
+        assert [message["content"] for message in chat.messages] == [
+            *("Hello", "You said: Hello", "Hello")
+        ]
+
+
+def test_a_message_of_the_models_may_be_without_content(
+    openai: OpenAI, ollama: ScriptedOllama
+) -> None:
+    openai.chat.completions.create(
+        model="llama3.2", messages=[*HELLO, {"role": "assistant", "content": None}, *HELLO]
+    )
+
+    contents = [message.get("content", "") for message in ollama.chats[0].messages]
+    assert contents == ["Hello", "", "Hello"]
 
 
 def test_neutral_arguments_do_not_matter(openai: OpenAI) -> None:
@@ -180,6 +263,7 @@ def test_neutral_arguments_do_not_matter(openai: OpenAI) -> None:
         user="me",
         metadata={"a": "b"},
         tools=[],
+        logit_bias={},
     )
 
     assert answer.choices[0].message.content == "You said: Hello"

@@ -21,6 +21,10 @@ REQUIRED = (  # by the specification at openresponses.org
     " max_output_tokens max_tool_calls store background service_tier metadata safety_identifier"
     " prompt_cache_key"
 )
+IMAGE = {"type": "input_image", "image_url": "data:image/png;base64,"}
+CALL_OUTPUT = {"type": "function_call_output", "call_id": "1", "output": "2"}
+NO_SCHEMA = {"type": "json_schema", "name": "sky", "schema": {"type": "colour"}}
+STORED = {"type": "item_reference", "id": "msg_1"}
 EVENT: TypeAdapter[ResponseStreamEvent] = TypeAdapter(ResponseStreamEvent)
 
 
@@ -91,25 +95,34 @@ def test_a_late_failure_leaves_a_failed_response_and_an_early_one_none(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "parameter"),
+    ("arguments", "parameter", "words"),
     [
-        ({"tools": [{"type": "web_search"}]}, "tools"),
-        ({"reasoning": {"effort": "high"}}, "reasoning"),
-        ({"input": [{"role": "assistant", "content": "Hi"}], "store": True}, "input"),
-        ({"input": [{"role": "system", "content": "Hi"}]}, "input"),
-        ({"previous_response_id": "resp_1", "conversation": "conv_1"}, "conversation"),
-        ({"store": False, "background": True}, "store"),
-        ({"prompt": {"id": "p"}}, "prompt"),
+        ({"tools": [{"type": "web_search"}]}, "tools", "not offered"),
+        ({"reasoning": {"effort": "high"}}, "reasoning", "not offered"),
+        ({"prompt": {"id": "p"}}, "prompt", "not offered"),
+        ({"metadata": {"k": "v"}}, "metadata", "not offered"),
+        ({"input": []}, "input", "must not be empty"),
+        ({"input": " "}, "input", "must not be blank"),
+        ({"input": [{"role": "user", "content": [IMAGE]}]}, "input.0.content.0", "no images"),
+        ({"input": [CALL_OUTPUT]}, "input.0", "no calls of tools"),
+        ({"input": [{"role": "assistant", "content": "Hi"}], "store": True}, "input", "keeps"),
+        ({"input": [{"role": "system", "content": "Hi"}]}, "input", "no message"),
+        ({"input": [STORED], "store": False}, "store", "stored response"),
+        ({"text": {"format": {"type": "json_schema"}}}, "text.format", "has a schema"),
+        ({"text": {"format": NO_SCHEMA}}, "text.format.schema", "not a valid JSON schema"),
+        ({"previous_response_id": "resp_1", "conversation": "conv_1"}, "conversation", "either"),
+        ({"store": False, "background": True}, "store", "stored response"),
     ],
 )
-def test_a_field_that_is_not_offered_is_refused(
-    openai: OpenAI, arguments: dict[str, Any], parameter: str
+def test_what_is_not_offered_is_refused_in_words(
+    openai: OpenAI, arguments: dict[str, Any], parameter: str, words: str
 ) -> None:
     body = {"input": "Hello", **arguments}
     with pytest.raises(BadRequestError) as raised:
         openai.responses.create(model="llama3.2", extra_body=body)
 
     assert raised.value.param == parameter
+    assert words in raised.value.message
 
 
 def test_nobody_sees_what_is_somebody_elses(openai: OpenAI, bob: Caller) -> None:
