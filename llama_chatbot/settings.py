@@ -249,6 +249,15 @@ CORS_URLS_REGEX = r"^/(?!admin/)"  # no other site's page may read the admin
 CORS_ALLOWED_ORIGINS = FRONTEND_ORIGINS
 CORS_ALLOW_CREDENTIALS = True
 CORS_ALLOW_HEADERS = ["accept", "authorization", "content-type", "idempotency-key", "last-event-id"]
+# With these OpenAI's client for JavaScript and the AI SDK's provider tell who they are.
+CORS_ALLOW_HEADERS += ["user-agent", "openai-organization", "openai-project"]
+CORS_ALLOW_HEADERS += [
+    f"x-stainless-{name}"
+    for name in (
+        *("arch", "helper-method", "lang", "os", "package-version", "retry-count"),
+        *("runtime", "runtime-version", "timeout"),
+    )
+]
 CORS_EXPOSE_HEADERS = [
     "RateLimit-Limit",
     "RateLimit-Remaining",

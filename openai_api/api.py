@@ -2,8 +2,10 @@
 
 from ninja import NinjaAPI
 
+from chat.ollama.errors import UnknownModel
 from core import error_handlers
 from core.bodies import JsonRenderer, StrictJsonParser
+from openai_api.errors import handle_unknown_model
 from openai_api.views import router
 
 api = NinjaAPI(
@@ -15,4 +17,5 @@ api = NinjaAPI(
     openapi_url=None,
 )
 error_handlers.register(api)
+api.exception_handler(UnknownModel)(handle_unknown_model)
 api.add_router("", router)

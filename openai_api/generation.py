@@ -19,7 +19,7 @@ from chat.formats import Format
 from chat.models import MessageStatus
 from chat.ollama import client
 from chat.ollama.client import ChatMessage, Stats
-from chat.ollama.errors import ModelError, PromptTooLong, UnknownModel
+from chat.ollama.errors import ModelError, PromptTooLong
 from chat.ollama.placement import without_password
 from chat.prompt.estimate import estimate
 from chat.prompt.marks import neutralize_markup
@@ -30,7 +30,6 @@ from chat.replies.live import KEEP_ALIVE_SECONDS, PIECE_SECONDS
 from chat.replies.turns import Ticket
 from core.database import in_background, in_database, writers
 from core.errors import ApiError, ServerShuttingDown
-from openai_api.errors import ModelNotFound
 
 logger = logging.getLogger(__name__)
 
@@ -213,11 +212,11 @@ async def begin(
 ) -> Generation:
     """Have a model answer a conversation of the client's own.
 
-    Raises `QuotaExceeded`, `Busy`, `ModelNotFound`, `ModelError`, `ServerShuttingDown` and, where
+    Raises `QuotaExceeded`, `Busy`, `UnknownModel`, `ModelError`, `ServerShuttingDown` and, where
     the conversation does not fit the model's window, `PromptTooLong`.
     """
     await in_database(admit, user)
-    await require_model(model)
+    await client.require_model(model)
     window = await client.window(model)
     safe = [
         ChatMessage(role=message["role"], content=neutralize_markup(message["content"]))
@@ -233,14 +232,6 @@ async def begin(
     return Generation(
         user, model, safe, {"num_predict": limit, **options, "num_ctx": window}, format
     )
-
-
-async def require_model(name: str) -> None:
-    """Raise `ModelNotFound` unless Ollama has the model."""
-    try:
-        await client.require_model(name)
-    except UnknownModel as error:
-        raise ModelNotFound(error.fields["model"][0] if error.fields else None) from None
 
 
 def admit(user: User) -> None:

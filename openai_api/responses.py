@@ -5,17 +5,18 @@ from collections.abc import Sequence
 
 from django.http import Http404
 
+from accounts.authentication import UserRequest
 from accounts.models import User
-from chat import statements, threads
-from chat.models import Message, Sender, Thread
+from chat import statements
+from chat.models import Message, Sender
 from chat.ollama.client import ChatMessage
-from chat.replies import actions
 from chat.replies.drafts import Draft
 from chat.replies.parameters import Parameters
+from chat.views.replies import ask, key_of
 from core.database import in_database
 from core.errors import ApiError, NotFound
 from openai_api import generation
-from openai_api.generation import Generation, require_model
+from openai_api.generation import Generation
 from openai_api.schemas import InputMessage, ResponseBody
 
 MAX_ID = 2**63
@@ -45,21 +46,18 @@ def find(user: User, name: str, prefix: str = "resp") -> Message:
     return reply
 
 
-async def begin(user: User, body: ResponseBody) -> int:
+async def begin(request: UserRequest, body: ResponseBody) -> int:
     """Send an input to a thread, one that exists or a new one; return the reply's id.
 
-    Raises `NotFound`, `ModelNotFound`, and what `actions.send` raises.
+    Raises `NotFound` and what `ask` raises.
     """
     text, parameters = question_of(body)
-    thread, parent = await in_database(place_of, user, body)
-    if body.model and not (thread and thread.model == body.model):
-        await require_model(body.model)
-    if thread:
-        draft = Draft(user, thread.pk, text, parent, "", parameters)
-        return await actions.send(draft, thread)
-    fields = {"model": body.model} if body.model else {}
-    draft = Draft(user, 0, text, None, "", parameters, fields)
-    return await actions.send(draft, threads.new(user, fields))
+    thread_id, parent = await in_database(place_of, request.auth, body)
+    fields = None
+    if not thread_id:
+        fields = {"model": body.model} if body.model else {}
+    key = key_of(request)
+    return await ask(request, Draft(request.auth, thread_id, text, parent, key, parameters, fields))
 
 
 def question_of(body: ResponseBody) -> tuple[str, Parameters]:
@@ -96,8 +94,10 @@ def instructions_of(body: ResponseBody, system: Sequence[str]) -> str | None:
     return "\n\n".join(part for part in parts if part)
 
 
-def place_of(user: User, body: ResponseBody) -> tuple[Thread | None, int | str]:
-    """Return the thread that a request goes on with, None for a new one, and what it follows.
+def place_of(user: User, body: ResponseBody) -> tuple[int, int | str | None]:
+    """Return the id of the thread that a request goes on with, and the message that it follows.
+
+    They are as for a `Draft`.
 
     Raises `NotFound`.
     """
@@ -106,17 +106,17 @@ def place_of(user: User, body: ResponseBody) -> tuple[Thread | None, int | str]:
         raise ApiError(problem, fields={"conversation": [problem]})
     if body.previous_response_id:
         previous = find(user, body.previous_response_id)
-        return previous.thread, previous.pk
+        return previous.thread_id, previous.pk
     if body.follows:
         previous = find(user, body.follows, "msg|rs")
-        return previous.thread, previous.pk
+        return previous.thread_id, previous.pk
     if body.conversation:
         name = body.conversation.id
         try:
-            return statements.get_thread(user, number_in(name, "conv")), "newest"
+            return statements.get_thread(user, number_in(name, "conv")).pk, "newest"
         except Http404:
             raise NotFound(f"There is no {name}.") from None
-    return None, "newest"
+    return 0, None
 
 
 async def begin_unstored(user: User, body: ResponseBody) -> Generation:

@@ -19,6 +19,7 @@ from chat.replies.events import Event
 from chat.replies.follow import follow, wait
 from chat.replies.forms import HEADERS, until_login_ends
 from chat.replies.forms.form import Form
+from core import ratelimit
 from core.database import in_database
 from core.errors import ApiError, NotAuthenticated, NotFound
 from core.ratelimit import rate_limit
@@ -50,7 +51,7 @@ async def list_models(request: UserRequest) -> Json:
 @rate_limit("read")
 async def read_model(request: UserRequest, name: str) -> Json:
     """Return one model."""
-    await generation.require_model(name)
+    await client.require_model(name)
     found = await client.models()
     return next(describe_model(model) for model in found if model["name"] == client.full_name(name))
 
@@ -77,17 +78,18 @@ async def create_chat_completion(
 
 
 @router.post("/responses")
-@rate_limit("chat")
+@rate_limit("chat", repeatable=True)
 async def create_response(request: UserRequest, body: ResponseBody) -> HttpResponseBase | Json:
     """Have a model answer an input, as a reply of a thread if it is to be stored."""
     if not body.is_stored:
+        await in_database(ratelimit.count_pending, request)
         begun = await responses.begin_unstored(request.auth, body)
         response = answers.of_generation(body, time.time())
         if body.stream:
             return await stream(request, ResponseEvents(response), begun.events())
         text, end = await generation.collect(begun.events())
         return answers.ended(response, text, begun.thinking, end)
-    reply_id = await responses.begin(request.auth, body)
+    reply_id = await responses.begin(request, body)
     response_id = f"resp_{reply_id}"
     if body.stream:
         return await stream_reply(request, response_id)

@@ -100,7 +100,8 @@ def last_event(reply: Message, error: ApiError | None = None) -> End | Failure:
     if error is None or reply.status in (MessageStatus.COMPLETE, MessageStatus.STOPPED):
         return End(reply.status, reply.finish_reason or None, reply.usage)
     # A model that failed before its first word leaves the thread as it was.
-    return Failure(error, reply.status != MessageStatus.FAILED or bool(reply.content))
+    is_kept = bool(reply.content) or reply.in_background
+    return Failure(error, reply.status != MessageStatus.FAILED or is_kept)
 
 
 class Cursor:

@@ -275,8 +275,8 @@ def prepare_continuation(reply: Message, model_window: int) -> StartedReply:
 def save_outcome(started: StartedReply, text: str, thinking: str, outcome: Outcome) -> None:
     """Store how a reply has ended, in its row and in `started.reply`. Raises `NotOwner`.
 
-    A model that failed before its first word leaves the thread as it was. A reply that was ended
-    from elsewhere meanwhile keeps that status.
+    A model that failed before its first word leaves the thread as it was, except for a reply in
+    the background. A reply that was ended from elsewhere meanwhile keeps that status.
     """
     reply = started.reply
     reply.content, reply.thinking, reply.first_token_ms = text, thinking, outcome.first_token_ms
@@ -307,6 +307,9 @@ def save_outcome(started: StartedReply, text: str, thinking: str, outcome: Outco
                 setattr(reply, field, getattr(before, field))
             lifecycle.end(reply, MessageStatus(before.status))
             reply.status = outcome.status  # for those who read along
+            return
+        if outcome.status == MessageStatus.FAILED and not text and reply.in_background:
+            lifecycle.end(reply, outcome.status)  # its client is not there, and asks for it later
             return
         if outcome.status == MessageStatus.FAILED and not text:
             thread = Thread.objects.select_for_update(no_key=True)

@@ -283,6 +283,7 @@ def test_errors_have_openais_shape(
         nobody.get("/v1/models"),
         ann.get("/v1/models"),  # a session is no token
         ann.get("/v1/nothing"),
+        ann.get("/v1"),
         ann.get("/v1/chat/completions"),
         ann.post("/v1/chat/completions", content=b"{"),
         ann.post("/v1/chat/completions", json={"a": "x" * 2_000_000}),
@@ -315,3 +316,4 @@ def test_a_conversation_that_does_not_fit_is_refused(openai: OpenAI) -> None:
         )
 
     assert "too long" in raised.value.message
+    assert (raised.value.code, raised.value.param) == ("context_length_exceeded", None)

@@ -1,10 +1,15 @@
 """OpenAI's own client for JavaScript."""
 
 import json
+from pathlib import Path
 from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
 
 from chat.models import Thread
 from testing import javascript
+from testing.fixtures.browsers import Site
 from testing.people import Caller, token_of
 from testing.processes import StartServer
 from testing.replies import wait_for_text
@@ -99,3 +104,81 @@ def test_responses_go_on_after_a_killed_worker(
 
     assert begun["text"] + ended["text"] == ended["whole"] == "one two three"
     assert ended["cancelled"] == "cancelled"
+
+
+@pytest.mark.parametrize("model", ["llama3.2", "thinker"])
+def test_the_ai_sdks_provider_continues_a_conversation(
+    npm: None, ann: Caller, ollama: ScriptedOllama, model: str
+) -> None:
+    """It sends what the user has said, and names what the model has."""
+    ollama.scripts += [Script(["Hello Ann."], thinking=["Hm."] if model == "thinker" else [])]
+    ollama.scripts += [Script(["Ann, "]), Script(["still Ann."])]
+
+    told = run(
+        ann,
+        f"""
+        import {{ createOpenAI }} from "@ai-sdk/openai";
+        import {{ generateText, streamText }} from "ai";
+        const openai = createOpenAI({{ baseURL: process.env.URL, apiKey: process.env.KEY }});
+        const model = openai("{model}");
+        """
+        """
+        const system = "Be brief.";
+        let messages = [{ role: "user", content: "My name is Ann." }];
+        const first = await generateText({ model, system, messages, maxRetries: 0 });
+        messages = [...messages, ...first.response.messages, { role: "user", content: "And?" }];
+        const second = await generateText({ model, system, messages, maxRetries: 0 });
+        messages = [...messages, ...second.response.messages, { role: "user", content: "So?" }];
+        const third = streamText({ model, system, messages, maxRetries: 0 });
+        let streamed = "";
+        for await (const piece of third.textStream) streamed += piece;
+        console.log(JSON.stringify([first.text, second.text, streamed]));
+        """,
+    )
+
+    assert told == ["Hello Ann.", "Ann, ", "still Ann."]
+    assert [(m["role"], m["content"]) for m in ollama.chats[-1].messages] == [
+        ("system", "Be brief."),
+        ("user", "My name is Ann."),
+        ("assistant", "Hello Ann."),
+        ("user", "And?"),
+        ("assistant", "Ann, "),
+        ("user", "So?"),
+    ]
+    assert Thread.objects.count() == 1
+
+
+IN_A_PAGE = """
+import OpenAI from "openai";
+const [baseURL, apiKey] = location.hash.slice(1).split(",");
+const client = new OpenAI({ baseURL, apiKey, dangerouslyAllowBrowser: true, timeout: 9000 });
+const asked = { model: "llama3.2", messages: [{ role: "user", content: "Count" }] };
+const said = [(await client.chat.completions.create(asked)).choices[0].message.content];
+said.push(await client.chat.completions.stream(asked).finalContent());
+const stream = await client.responses.create(
+  { model: "llama3.2", input: "Count", stream: true }, { idempotencyKey: "one" });
+let text = "";
+for await (const event of stream) text += event.delta ?? "";
+said.push(text);
+document.title = said.join();
+"""
+
+
+def test_a_page_on_another_origin_uses_the_client(
+    npm: None,
+    page: Page,
+    site: Site,
+    ann: Caller,
+    start_server: StartServer,
+    ollama: ScriptedOllama,
+    tmp_path: Path,
+) -> None:
+    server = start_server(FRONTEND_ORIGINS=site.origin)
+    ollama.script = Script(["one ", "two"])
+    (tmp_path / "main.js").write_text(IN_A_PAGE)
+    javascript.esbuild(tmp_path / "main.js", site.directory / "page.js")
+    (site.directory / "index.html").write_text('<script type="module" src="page.js"></script>')
+
+    page.goto(f"{site.origin}/#{server.url}/v1,{token_of(ann)}")
+
+    expect(page).to_have_title("one two,one two,one two")

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from openai import APIError, BadRequestError, NotFoundError, OpenAI
+from openai import APIError, BadRequestError, ConflictError, NotFoundError, OpenAI
 from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import TypeAdapter
 
@@ -13,6 +13,7 @@ from testing.people import Caller
 from testing.replies import reply_of, wait_for_status
 from testing.scripted_ollama import Script, ScriptedOllama
 from testing.streams import path_of
+from testing.waiting import wait_until
 
 REQUIRED = (  # by the specification at openresponses.org
     "id object created_at completed_at status incomplete_details model previous_response_id"
@@ -125,6 +126,51 @@ def test_what_is_not_offered_is_refused_in_words(
     assert words in raised.value.message
 
 
+def test_a_failure_in_the_background_is_there_for_who_asks_later(
+    openai: OpenAI, ann: Caller, ollama: ScriptedOllama
+) -> None:
+    ollama.script = Script(status=500)
+
+    begun = openai.responses.create(model="llama3.2", input="Count", background=True)
+    wait_until(lambda: openai.responses.retrieve(begun.id).status != "in_progress")
+
+    failed = openai.responses.retrieve(begun.id)
+    assert (failed.status, failed.output_text) == ("failed", "")
+    assert failed.error is not None
+    with openai.responses.retrieve(begun.id, stream=True) as stream:
+        *_, last = stream
+    assert last.type == "response.failed"
+    assert last.response.error == failed.error
+    assert ann.get("/auth/usage/").json()["total"]["replies"] == 0
+    ollama.script = Script(["Fine."])
+    followed = openai.responses.create(input="Again", previous_response_id=begun.id)
+    assert followed.output_text == "Fine."
+    assert [message["content"] for message in ollama.chats[-1].messages][-1:] == ["Again"]
+
+
+def test_a_prompt_that_does_not_fit_is_refused_as_openais_clients_know_it(openai: OpenAI) -> None:
+    with pytest.raises(BadRequestError) as raised:
+        openai.responses.create(model="tiny", input="word " * 3000)
+
+    assert (raised.value.code, raised.value.param) == ("context_length_exceeded", None)
+
+
+def test_a_send_may_be_repeated_with_its_key(openai: OpenAI, ollama: ScriptedOllama) -> None:
+    ollama.script = Script(["one ", "two"])
+    key = {"Idempotency-Key": "one"}
+
+    first, again = (
+        openai.responses.create(model="llama3.2", input="Count", extra_headers=key)
+        for _ in range(2)
+    )
+    with pytest.raises(ConflictError) as raised:
+        openai.responses.create(model="llama3.2", input="Count on", extra_headers=key)
+
+    assert first == again
+    assert raised.value.code == "idempotency_key_reused"
+    assert len(ollama.chats) == 1
+
+
 def test_nobody_sees_what_is_somebody_elses(openai: OpenAI, bob: Caller) -> None:
     thread = bob.thread()
     bob.say(thread)
@@ -141,8 +187,9 @@ def test_nobody_sees_what_is_somebody_elses(openai: OpenAI, bob: Caller) -> None
         lambda: openai.responses.retrieve("resp_99999999999999999999"),
         lambda: openai.responses.retrieve("nonsense"),
     ):
-        with pytest.raises(NotFoundError):
+        with pytest.raises(NotFoundError) as raised:
             call()
+        assert "There is no " in raised.value.message
     assert wait_for_status(thread, "complete")
     assert bob.get(path_of(thread)).text == "You said: Hello"
 
