@@ -25,7 +25,7 @@ from core.database import in_background, writers
 
 SWEEP_SECONDS = 2.0
 UNWRITTEN_AFTER = timedelta(seconds=3)  # by this process itself, which may wait for the database
-STALE_AFTER = timedelta(seconds=8)  # without a heartbeat, where the process may be there
+STALE_AFTER = timedelta(seconds=7)  # without a heartbeat, where the process may be there
 GIVE_UP_AFTER = timedelta(seconds=60)  # on a model that cannot be asked whether it can go on
 MOST_TAKEOVERS = 3  # in a row, without a new character stored
 

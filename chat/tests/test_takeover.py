@@ -2,8 +2,9 @@
 
 import pytest
 
-from chat.models import Usage
+from chat.models import Message, Usage
 from chat.replies.owner import NOBODY
+from chat.replies.takeover import STALE_AFTER, SWEEP_SECONDS
 from chat.tests.taking_over import ALIVE_HERE, DEAD_HERE, ELSEWHERE, WHOLE, WORDS, orphan
 from testing.people import Caller
 from testing.replies import reply_of, wait_for_status
@@ -16,6 +17,7 @@ from testing.streams import (
     path_of,
     text_of,
 )
+from testing.waiting import wait_until
 
 
 class TestAnOrphan:
@@ -43,7 +45,16 @@ class TestAnOrphan:
 
         assert wait_for_status(thread, "complete").content == "You said: Hello"
 
-    @pytest.mark.parametrize(("owner", "seconds"), [(ELSEWHERE, 3), (ALIVE_HERE, 3)])
+    def test_an_orphan_elsewhere_is_found_within_ten_seconds(self, ann: Caller) -> None:
+        thread = ann.thread()
+        orphan(thread, ELSEWHERE, 0, "You")
+        bound = STALE_AFTER.total_seconds() + SWEEP_SECONDS
+        assert bound <= 9, "a second is for finding it"
+
+        found = Message.objects.filter(thread=thread, rewind_offset=3)
+        wait_until(found.exists, bound + 5)  # on a busy machine
+
+    @pytest.mark.parametrize(("owner", "seconds"), [(ELSEWHERE, 5), (ALIVE_HERE, 5)])
     def test_a_process_that_may_live_keeps_its_replies(
         self, ann: Caller, owner: str, seconds: float
     ) -> None:

@@ -10,6 +10,7 @@ import pytest
 from chat.models import Message
 from chat.replies.lifecycle import silence_of
 from chat.replies.owner import NOBODY
+from chat.replies.takeover import STALE_AFTER, SWEEP_SECONDS
 from chat.tests.taking_over import (
     HALF,
     WHOLE,
@@ -19,7 +20,7 @@ from chat.tests.taking_over import (
 from testing.exposition import metrics_of
 from testing.people import Caller, create_user
 from testing.processes import Server, StartServer
-from testing.replies import reply_of, wait_for_status
+from testing.replies import reply_of, wait_for_checkpoints, wait_for_status
 from testing.scripted_ollama import ScriptedOllama
 from testing.streams import (
     events_of,
@@ -50,15 +51,20 @@ class TestTwoProcesses:
         thread = there.thread()
         with in_mid_answer(there, thread, ollama) as reading:
             servers[0].kill()
+            killed_at = time.monotonic()
             rest_of(reading)
         offset = len(text_of(events_of(reading.text)))
 
         with following(here, thread, offset=offset) as again:
+            again.until("word4")
+            waited = time.monotonic() - killed_at
             events = events_of(again.to_the_end())
 
         assert HALF[:offset] + text_of(events) == WHOLE
         assert events[-1].type == "end"
         assert reply_of(thread).rewind_offset == len(HALF)
+        assert waited < 3
+        assert SWEEP_SECONDS < 2.5, "half a second is for what nobody follows"
 
     def test_a_reply_is_carried_on_though_nobody_asks(
         self,
@@ -123,6 +129,27 @@ class TestTwoProcesses:
             ollama.release()
             assert text_of(events_of(reading.to_the_end())) == WHOLE
         assert reply_of(thread).rewind_offset is None
+
+    def test_a_busy_process_keeps_its_replies(
+        self,
+        servers: tuple[Server, Server],
+        callers: tuple[Caller, Caller],
+        ollama: ScriptedOllama,
+    ) -> None:
+        """For longer than a dead one would: it has the processor for moments only."""
+        there, _ = callers
+        thread = there.thread()
+        with in_mid_answer(there, thread, ollama) as reading:
+            reply = Message.objects.with_silence().filter(pk=reply_of(thread).pk)
+            began = time.monotonic()
+            while time.monotonic() - began < STALE_AFTER.total_seconds() + SWEEP_SECONDS:
+                servers[0].pause()
+                wait_until(lambda: silence_of(reply.get()) > timedelta(seconds=3), 10)
+                servers[0].resume()
+                wait_for_checkpoints(thread, 1)
+            ollama.release()
+            assert text_of(events_of(reading.to_the_end())) == WHOLE
+        assert (reply_of(thread).rewind_offset, reply_of(thread).takeovers) == (None, 0)
 
     def test_a_deploy_hands_replies_over_at_once(
         self,
