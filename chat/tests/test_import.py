@@ -1,13 +1,10 @@
-"""POST /chat/import/ and `manage.py importchats`. The formats are in test_import_formats.py."""
+"""POST /chat/import/. The formats are in test_import_formats.py and those of each program."""
 
 import http.client
 import json
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
 from select import select
 from typing import Any
 
@@ -21,7 +18,7 @@ from chat.tests.exports import chatgpt_chat, file_of
 from chat.transfer.schemas import ImportLine
 from testing.answers import error_of
 from testing.people import Caller, create_user, token_of
-from testing.processes import ROOT, StartServer
+from testing.processes import StartServer
 from testing.waiting import wait_until
 
 URL = "/chat/import/"
@@ -275,60 +272,3 @@ def test_a_server_that_ends_says_so(start_server: StartServer, database: None) -
     error = json.loads(last)
     assert (error["type"], error["code"]) == ("error", "unavailable")
     assert "again" in error["error"]
-
-
-# --- The command ---------------------------------------------------------------------------------
-
-
-def run_command(environment: dict[str, str], *arguments: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "manage.py", "importchats", *arguments]
-    return subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
-    )
-
-
-def test_the_command_imports_into_an_account(
-    server_environment: dict[str, str], database: None, tmp_path: Path
-) -> None:
-    ann = create_user("ann")
-    file = tmp_path / "conversations.json"
-    file.write_bytes(file_of(chat(1), chat(2), {"title": "A recipe"}))
-
-    for name, report in (
-        ("ann", "2 threads with 8 messages were imported; 0 were there already, 1 were left out."),
-        ("ann@example.com", "0 threads with 0 messages were imported; 2 were there already"),
-    ):
-        done = run_command(server_environment, name, str(file))
-        assert done.returncode == 0, done.stderr
-        assert report in done.stdout
-        assert "Left out: A recipe: It is of no format" in done.stdout
-
-    assert ann.threads.count() == 2
-
-
-@pytest.mark.parametrize(
-    ("user", "content", "message"),
-    [
-        ("nobody", b"[]", "There is no account nobody."),
-        ("ann", None, "The file cannot be read"),
-        ("ann", b"hello", "The file is not valid JSON"),
-    ],
-)
-def test_the_command_says_what_is_wrong(
-    server_environment: dict[str, str],
-    database: None,
-    tmp_path: Path,
-    user: str,
-    content: bytes | None,
-    message: str,
-) -> None:
-    create_user("ann")
-    file = tmp_path / "file"
-    if content is not None:
-        file.write_bytes(content)
-
-    done = run_command(server_environment, user, str(file))
-
-    assert done.returncode == 1
-    assert message in done.stderr
-    assert "Traceback" not in done.stderr
