@@ -4,7 +4,7 @@ import re
 
 from playwright.sync_api import expect
 
-from chat.models import Thread
+from chat.models import Message, Sender, Thread
 from testing.scripted_ollama import Script, ScriptedOllama
 from web.tests.conftest import Chat
 
@@ -133,6 +133,23 @@ def test_a_conversation_is_forked_and_cut_off(chat: Chat) -> None:
     chat.choose("More", "Delete from here on")
     chat.page.get_by_role("button", name="Delete", exact=True).click()
     expect(chat.answers).to_have_text(["You said: First"])
+
+
+def test_an_answer_is_rated_rated_otherwise_and_not_at_all(chat: Chat) -> None:
+    chat.say("Hello")
+    good, bad = chat.button("Good answer"), chat.button("Bad answer")
+    good.click()
+    expect(good).to_have_attribute("aria-pressed", "true")
+    bad.click()
+    expect(bad).to_have_attribute("aria-pressed", "true")
+    expect(good).to_have_attribute("aria-pressed", "false")
+    assert Message.objects.get(sender=Sender.BOT).rating == -1
+
+    chat.page.reload()
+    expect(bad).to_have_attribute("aria-pressed", "true")
+    bad.click()
+    expect(bad).to_have_attribute("aria-pressed", "false")
+    assert Message.objects.get(sender=Sender.BOT).rating is None
 
 
 def test_a_text_from_right_to_left_is_shown_so(chat: Chat, ollama: ScriptedOllama) -> None:

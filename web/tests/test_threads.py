@@ -3,9 +3,10 @@
 import json
 from pathlib import Path
 
-from playwright.sync_api import expect
+from playwright.sync_api import Browser, expect
 
 from chat.models import Thread
+from testing.people import create_session
 from testing.scripted_ollama import Script, ScriptedOllama
 from testing.waiting import wait_until
 from web.tests.conftest import SECONDS, Chat
@@ -138,6 +139,26 @@ def test_two_windows_tell_each_other_what_runs_and_what_has_news(
     other.locator(".threads a").click()
     expect(other.locator("article.bot .markdown").last).to_have_text("one two")
     expect(other.locator(".dot")).to_have_count(0)
+
+
+def test_another_device_follows(chat: Chat, browser: Browser, ollama: ScriptedOllama) -> None:
+    ollama.script = Script(["one ", "two"], hold_after=1)
+    device = Chat(browser, chat.url)
+    key = create_session(chat.user)
+    device.context.add_cookies([{"name": "sessionid", "value": key, "url": chat.url}])
+    device.open()
+
+    chat.send("Count")
+    expect(device.page.locator(".dot.running")).to_be_visible()
+    device.threads.get_by_role("link").click()
+    expect(device.answers).to_have_text("one")
+    ollama.release()
+    expect(device.answers).to_have_text("one two")
+    menu_of(device, "Count", "Pin")
+
+    expect(chat.page.get_by_role("heading", name="Pinned")).to_be_visible()
+    device.context.close()
+    assert not device.errors
 
 
 def test_two_windows_show_the_same_conversation(chat: Chat, ollama: ScriptedOllama) -> None:
