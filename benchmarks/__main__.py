@@ -37,6 +37,7 @@ NAMES = (
     "queue_cost",
     "fairness",
     "memory",
+    "page",
     "start",
 )
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "performance.md"

@@ -13,6 +13,7 @@ from benchmarks import __main__ as benchmarks
 from benchmarks.__main__ import BEGIN, END, NAMES, Row, table, write_page
 from benchmarks.process import cpu_seconds, resident_bytes
 from benchmarks.result import Result, percentile
+from testing.fixtures.browsers import PROGRAM
 from testing.processes import ROOT, Memcached
 
 
@@ -20,6 +21,8 @@ from testing.processes import ROOT, Memcached
 def quick() -> Iterator[subprocess.CompletedProcess[str]]:
     if not Memcached.available():
         pytest.skip("no memcached program is installed")
+    if PROGRAM is None:
+        pytest.skip("no chromium is installed")
     before = benchmarks.PAGE.read_text()
     command = [sys.executable, "-m", "benchmarks", "--quick"]
     yield subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)

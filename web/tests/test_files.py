@@ -92,7 +92,8 @@ def test_it_loads_nothing_from_elsewhere() -> None:
 def test_the_first_view_is_under_100_kilobytes(page_server: Server) -> None:
     client = httpx.Client(base_url=page_server.url, headers={"Accept-Encoding": "gzip"})
     page = client.get("/")
-    loaded = {f"static/web/{path.name}" for path in modules()}
+    later = re.findall(r'await import\("\./([^"]+)"\)', "".join(p.read_text() for p in modules()))
+    loaded = {f"static/web/{path.name}" for path in modules() if path.name not in later}
     loaded |= set(re.findall(r'(?:href|src)="(static/[^"]+)"', page.text))
     size = len(page.content)
     for path in loaded:
@@ -100,7 +101,7 @@ def test_the_first_view_is_under_100_kilobytes(page_server: Server) -> None:
             assert answer.status_code == 200, path
             size += len(b"".join(answer.iter_raw()))
 
-    assert size < 100_000
+    assert size < 90_000  # the rest is for the user's threads
 
 
 def test_the_page_comes_with_a_strict_policy(page_server: Server) -> None:

@@ -4,7 +4,6 @@ import { Composer } from "./composer.js";
 import { Conversation } from "./conversation.js";
 import { h, iconButton, notify, say } from "./dom.js";
 import { listen } from "./events.js";
-import { showLogin } from "./login.js";
 import { attempt, client, words } from "./server.js";
 import { ThreadList } from "./threads.js";
 
@@ -15,11 +14,17 @@ const root = /** @type {HTMLElement} */ (document.querySelector("#app"));
 let session = null; // of the page: aborted when nobody is logged in any more
 
 /** @param {string} [reason] */
+const askWho = (reason) => attempt(async () => {
+  const { showLogin } = await import("./login.js");
+  if (!session) showLogin(root, enter, reason);
+});
+
+/** @param {string} [reason] */
 function leave(reason) {
   session?.abort();
   session = null;
   for (const open of document.querySelectorAll("dialog")) open.close();
-  showLogin(root, enter, reason);
+  askWho(reason);
 }
 
 /** Show the chat to a user. @param {User} user */
@@ -63,20 +68,20 @@ function enter(user) {
   }, { signal });
   signal.addEventListener("abort", () => conversation.close());
   listen(user, signal, (event) => { list.take(event); conversation.take(event); });
-  attempt(() => list.load());
+  setTimeout(() => list.isLoaded || attempt(() => list.load()), 300); // the stream's start does, but another tab may hold that
   route();
 }
 
 document.addEventListener("sessionended", () => {
   if (session) leave("Your session has ended. Log in again to go on: what you were writing is still there.");
 });
-addEventListener("hashchange", () => { if (!session) showLogin(root, enter); });
+addEventListener("hashchange", () => { if (!session) askWho(); });
 document.addEventListener("reachable", () => say("The server can be reached again."));
 
 async function begin() {
   try {
     const user = await client.user();
-    user ? enter(user) : showLogin(root, enter);
+    user ? enter(user) : await askWho();
   } catch (error) {
     notify(words(error), { error: true, action: { label: "Try again", run: begin } });
   }

@@ -4,7 +4,6 @@ import { confirmed, h, iconButton, menu, notify, say } from "./dom.js";
 import { MessageView } from "./message.js";
 import { Scroller } from "./scroller.js";
 import { attempt, ChatError, client, countDown, words } from "./server.js";
-import { chooseModel, threadSettings } from "./settings.js";
 
 /**
  * @typedef {import("./message.js").Message} Message
@@ -247,7 +246,7 @@ export class Conversation {
   }
 
   async #change() {
-    const changes = await threadSettings(this.settings, this.thread === null);
+    const changes = await attempt(async () => (await import("./settings.js")).threadSettings(this.settings, this.thread === null));
     if (!changes) return;
     this.settings = changes;
     this.#head(changes.title ?? "");
@@ -258,7 +257,7 @@ export class Conversation {
     const [opened, cursor] = [this.#opened, this.#older];
     if (this.thread === null || cursor === null) return;
     this.#older = null;
-    const page = await client.messages(this.thread, { limit: 100, cursor }).catch((error) => { this.#older = cursor; throw error; });
+    const page = await client.messages(this.thread, { limit: PAGE, cursor }).catch((error) => { this.#older = cursor; throw error; });
     if (opened !== this.#opened) return;
     this.#older = page.next;
     this.#show([...page.messages, ...this.#messages]);
@@ -278,7 +277,7 @@ export class Conversation {
         { began: (reply) => this.#rename(answer, /** @type {number} */ (reply.id)), refused: () => this.#show(before) });
     },
     chooseModel: async (message) => {
-      const model = await chooseModel(message.model ?? "");
+      const model = await attempt(async () => (await import("./settings.js")).chooseModel(message.model ?? ""));
       if (model) this.#actions.regenerate(message, model);
     },
     proceed: (message) => {

@@ -15,6 +15,7 @@ const ENDINGS = {
 };
 
 export class MessageView {
+  /** @type {Message | undefined} */ shown;
   #cost = 0; // ms that it took to show it
   #timer = 0;
 
@@ -37,8 +38,7 @@ export class MessageView {
 
   /** Show it as it is now. @param {Message} message */
   show(message) {
-    const before = JSON.stringify(this.shown);
-    if (before === JSON.stringify(message)) return;
+    if (this.shown === message || JSON.stringify(this.shown) === JSON.stringify(message)) return;
     this.shown = message;
     this.message = message;
     this.element.id = `message-${message.id}`;

@@ -36,9 +36,11 @@ export class Scroller {
   show(elements) {
     const { content, element } = this;
     if (elements.length === content.children.length && elements.every((each, at) => each === content.children[at])) return;
-    const isMoreBefore = elements.length > content.children.length && elements.at(-1) === content.lastElementChild;
+    const more = elements.length - content.children.length;
+    const isMoreBefore = more > 0 && elements[more] === content.firstElementChild && elements.at(-1) === content.lastElementChild;
     const fromEnd = element.scrollHeight - element.scrollTop;
-    content.replaceChildren(...elements);
+    if (isMoreBefore) content.prepend(...elements.slice(0, more)); // and leave the others, which may be thousands
+    else content.replaceChildren(...elements);
     if (isMoreBefore) element.scrollTop = element.scrollHeight - fromEnd;
     this.stick();
   }

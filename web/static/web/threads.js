@@ -1,9 +1,7 @@
 /** The list of conversations, and the search in them. */
 
-import { openAccount } from "./account.js";
 import { asked, confirmed, h, icon, iconButton, kept, menu, notify } from "./dom.js";
 import { attempt, client } from "./server.js";
-import { openImport } from "./transfer.js";
 
 /**
  * @typedef {import("../client/client.js").User} User
@@ -17,11 +15,14 @@ const GROUPS = /** @type {[string, (thread: Thread, age: number) => boolean][]} 
   ["Last week", (_, age) => age < 7], ["Last month", (_, age) => age < 30], ["Older", () => true],
 ]);
 
+const PAGE = 50; // threads, as the first view is to be small
+
 export class ThreadList {
   /** @type {Map<number, Thread>} */ #threads = new Map();
   /** @type {Map<number, HTMLLIElement>} */ #items = new Map(); // which stay, as menus may be open
   /** @type {number | null} */ #selected = null;
   /** @type {string | null} */ #next = null;
+  isLoaded = false;
   #archived = false;
   #query = "";
 
@@ -37,9 +38,9 @@ export class ThreadList {
     this.list = h("div", { class: "threads" });
     this.list.onkeydown = (event) => this.#walk(event);
     const account = menu(h("button", { type: "button", class: "quiet account" }, icon("user"), h("span", {}, user.username)), () => [
-      { label: "Account", icon: "user", run: () => openAccount(user, hooks.leave) },
+      { label: "Account", icon: "user", run: () => attempt(async () => (await import("./account.js")).openAccount(user, hooks.leave)) },
       { label: this.#archived ? "Conversations" : "Archived conversations", icon: "archive", run: () => this.#turn() },
-      { label: "Import conversations", icon: "upload", run: () => openImport(() => this.load()) },
+      { label: "Import conversations", icon: "upload", run: () => attempt(async () => (await import("./transfer.js")).openImport(() => this.load())) },
       { label: "Export everything", icon: "download", run: () => download("/auth/export/") },
       ...(user.is_staff ? [{ label: "Administration", icon: "settings", run: () => { location.href = `${client.server}/admin/`; } }] : []),
       { label: "Log out", icon: "out", run: () => attempt(async () => { await client.logout(); hooks.leave(); }) },
@@ -57,8 +58,9 @@ export class ThreadList {
   }
 
   async load() {
-    const { threads, next } = await client.threads({ limit: 200, archived: this.#archived });
+    const { threads, next } = await client.threads({ limit: PAGE, archived: this.#archived });
     this.#threads = new Map(threads.map((thread) => [thread.id, thread]));
+    this.isLoaded = true;
     this.#next = next;
     this.#show();
   }
