@@ -21,8 +21,8 @@ from chat import statements
 from chat.feed import log
 from chat.models import Message, Send, Thread
 from chat.replies import lifecycle
+from chat.replies.positions import positions
 from chat.replies.store import ReplyInProgress
-from chat.replies.turns import positions
 from core import paging
 from core.database import in_background, writers
 

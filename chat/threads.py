@@ -15,8 +15,8 @@ from chat import statements
 from chat.feed import log
 from chat.models import Message, Sender, Thread
 from chat.replies import actions
+from chat.replies.positions import positions
 from chat.replies.store import first_words
-from chat.replies.turns import positions
 from core import cleanup
 from core.cleanup import MAX_BATCH
 

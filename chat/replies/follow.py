@@ -12,6 +12,7 @@ from chat.ollama.errors import ModelUnavailable
 from chat.replies import lifecycle, registry
 from chat.replies.events import Cursor, End, Event, Failure, KeepAlive, last_event
 from chat.replies.live import KEEP_ALIVE_SECONDS
+from chat.replies.positions import positions
 from chat.replies.readers import (
     FOLLOWED_SECONDS,
     has_reader_left,
@@ -19,7 +20,6 @@ from chat.replies.readers import (
     note_reader_left,
 )
 from chat.replies.takeover import is_orphaned, rescue_one
-from chat.replies.turns import positions
 from core.database import followers, in_background, in_database, outage
 from core.errors import NotFound, ServerShuttingDown
 

@@ -14,8 +14,6 @@ All of it is sync, and blocks on the database.
 """
 
 import math
-import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -37,8 +35,6 @@ from core.errors import Unavailable
 LOCK = 0x6C6C616D61  # in PostgreSQL, of the transaction that takes turns
 STALE_AFTER = timedelta(seconds=8)  # without a word of its process, where that may be there
 SKIPPED_AFTER = timedelta(seconds=4)  # of silence, its waiting calls no longer hold others up
-SNAPSHOT_SECONDS = 0.5
-NEW_SNAPSHOT_SECONDS = 0.02  # for a reply that is not in the last one
 LONGEST_RETRY = 300  # seconds
 
 HostsOf = Callable[[str], Sequence[str]]
@@ -167,7 +163,7 @@ def enqueue(reply: Message, user_id: int) -> str:
     if not settings.OLLAMA_PARALLEL:
         return ""
     sql.lock(LOCK)
-    rows, conversation, host = _read(), str(reply.thread_id), None
+    rows, conversation, host = read_rows(), str(reply.thread_id), None
     waiting = [row for row in rows if not row.is_running]
     if not any(row.counts for row in waiting):
         calls = Counter(row.host for row in rows if row.is_running)
@@ -268,7 +264,7 @@ def assign(
 
 def _rows_with(tickets: Sequence[Ticket]) -> list[Row]:
     """Return all rows, those of the tickets among them."""
-    rows = _read()
+    rows = read_rows()
     found = set(_rows_of(tickets, rows).values())
     without = [ticket for ticket in tickets if ticket not in found]
     for ticket in without:
@@ -280,7 +276,7 @@ def _rows_with(tickets: Sequence[Ticket]) -> list[Row]:
             owner=this_process(),
             queued_at=ticket.queued_at,
         ).pk
-    return _read() if without else rows
+    return read_rows() if without else rows
 
 
 def _without_orphans(rows: Sequence[Row], tickets: Sequence[Ticket]) -> list[Row]:
@@ -329,40 +325,6 @@ def _rows_of(tickets: Iterable[Ticket], rows: Iterable[Row]) -> dict[Row, Ticket
     return found
 
 
-def _read() -> list[Row]:
+def read_rows() -> list[Row]:
+    """Return all rows, the oldest first."""
     return [Row(*row) for row in statements.turns()]
-
-
-class Positions:
-    """The positions of all replies that wait, read twice a second, or as soon as one is new."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._read_at = -math.inf
-        self._of_replies: dict[int, int | None] = {}  # None of those that have their turns
-
-    def of(self, replies: Iterable[int]) -> dict[int, int]:
-        """Return the positions of those of these running replies that wait, by id."""
-        ids = list(replies)
-        if not ids or not settings.OLLAMA_PARALLEL:
-            return {}
-        with self._lock:
-            age = time.monotonic() - self._read_at
-            has_new = any(reply_id not in self._of_replies for reply_id in ids)
-            if age > (NEW_SNAPSHOT_SECONDS if has_new else SNAPSHOT_SECONDS):
-                rows = _read()
-                places = {row: place for place, row in enumerate(in_fair_order(rows))}
-                self._of_replies = {row.reply_id: places.get(row) for row in rows if row.reply_id}
-                self._read_at = time.monotonic()
-            found = {reply_id: self._of_replies.get(reply_id) for reply_id in ids}
-        return {reply_id: place for reply_id, place in found.items() if place is not None}
-
-    def add_to(self, messages: Iterable[Message]) -> None:
-        """Set the `position` of messages."""
-        running = [m for m in messages if m.status == MessageStatus.GENERATING]
-        places = self.of(message.pk for message in running)
-        for message in running:
-            message.position = places.get(message.pk)
-
-
-positions = Positions()
