@@ -85,7 +85,9 @@ def test_staff_do_not_end_sessions_of_their_equals(operator: Browser, whose: str
     assert Session.objects.filter(pk=session.pk).exists()
 
 
-def test_it_takes_a_post_and_the_forms_protection(operator: Browser, ann: Caller) -> None:
+def test_ending_a_session_takes_a_post_and_the_forms_protection(
+    operator: Browser, ann: Caller
+) -> None:
     assert ann.user
     session = session_on_firefox(ann.user)
 

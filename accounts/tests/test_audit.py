@@ -132,7 +132,7 @@ def test_what_is_refused_has_no_line(audit: Audit, ann: Caller, bob: Caller) -> 
     assert audit.events() == []
 
 
-def test_nobody_can_write_a_line_of_it(server: Server, audit: Audit) -> None:
+def test_nobody_can_write_a_line_of_the_log(server: Server, audit: Audit) -> None:
     staff = create_user("eve", is_staff=True)
     staff.user_permissions.add(Permission.objects.get(codename="view_thread"))
     eve = Browser(server.url, staff)

@@ -47,7 +47,7 @@ def test_a_conversation_is_read_from_its_beginning_to_its_end(reader: Browser, a
     assert page.count("<b>ann</b>") == page.count("<b>llama3.2</b>") == 2
 
 
-def test_it_is_the_current_branch(reader: Browser, ann: Caller) -> None:
+def test_the_conversation_is_the_current_branch(reader: Browser, ann: Caller) -> None:
     thread = ann.thread()
     ann.say(thread, "Before")
     body = {"message": "After", "parent_id": None}
@@ -85,7 +85,9 @@ def test_a_page_that_there_is_not_is_no_error(reader: Browser, ann: Caller, unti
     assert answer.status_code == 200
 
 
-def test_messages_of_another_thread_are_not_in_it(reader: Browser, ann: Caller) -> None:
+def test_messages_of_another_thread_are_not_in_the_conversation(
+    reader: Browser, ann: Caller
+) -> None:
     thread, other = ann.thread(), ann.thread()
     ann.say(other, "of the other")
     last = Message.objects.latest("pk").pk
@@ -93,7 +95,9 @@ def test_messages_of_another_thread_are_not_in_it(reader: Browser, ann: Caller) 
     assert texts_of(page_of(reader, thread, f"?until={last}")) == []
 
 
-def test_that_it_was_read_is_in_the_audit_log(reader: Browser, ann: Caller, server: Server) -> None:
+def test_a_conversation_that_was_read_is_in_the_audit_log(
+    reader: Browser, ann: Caller, server: Server
+) -> None:
     assert ann.user
     thread = ann.thread()
     reader.headers.update((audit := Audit(server)).headers)

@@ -185,7 +185,7 @@ def test_nobody_hears_of_others_threads(ann: Caller, bob: Caller) -> None:
         assert event.data["title"] == "Bob's"
 
 
-def test_all_tabs_hear_of_it(ann: Caller, there: Caller) -> None:
+def test_all_tabs_hear_of_what_one_does(ann: Caller, there: Caller) -> None:
     with listening(ann) as first, listening(ann) as second, listening(there) as third:
         ann.post("/chat/threads/new/")
 

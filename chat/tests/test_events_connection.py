@@ -103,13 +103,13 @@ class TestComingBack:
 class TestTheEndOfALogin:
     """Nobody goes on listening with a session or a token that has ended."""
 
-    def test_a_logout_ends_it(self, ann: Caller) -> None:
+    def test_a_logout_ends_the_stream(self, ann: Caller) -> None:
         with listening(ann) as tab:
             ann.post("/auth/logout/")
 
             assert tab.is_over()
 
-    def test_a_logout_elsewhere_ends_it(self, ann: Caller) -> None:
+    def test_a_logout_elsewhere_ends_the_stream(self, ann: Caller) -> None:
         assert ann.user
         elsewhere = Caller(str(ann.base_url), ann.user)
         with elsewhere, listening(elsewhere) as tab, listening(ann) as here:
@@ -119,7 +119,7 @@ class TestTheEndOfALogin:
             ann.post("/chat/threads/new/")
             here.until("thread")
 
-    def test_a_token_that_is_revoked_ends_it(self, ann: Caller) -> None:
+    def test_a_token_that_is_revoked_ends_the_stream(self, ann: Caller) -> None:
         with Caller(str(ann.base_url)) as script:
             script.headers["Authorization"] = f"Bearer {token_of(ann)}"
             with listening(script) as tab:
@@ -129,7 +129,9 @@ class TestTheEndOfALogin:
                 assert tab.is_over()
 
     @pytest.mark.parametrize("end", ["deactivated", "deleted"])
-    def test_an_account_that_ends_ends_it(self, ann: Caller, staff: Caller, end: str) -> None:
+    def test_an_account_that_ends_ends_the_stream(
+        self, ann: Caller, staff: Caller, end: str
+    ) -> None:
         with listening(ann) as tab:
             if end == "deactivated":
                 assert staff.post("/auth/deactivate/ann/").status_code == 200
@@ -160,7 +162,7 @@ def test_lines_of_json_say_the_same(ann: Caller) -> None:
         assert tab.until("thread_deleted")[-1].data == {"id": thread["id"]}
 
 
-def test_it_is_counted_as_a_read_and_opened_to_no_other_origin(ann: Caller) -> None:
+def test_the_stream_is_counted_as_a_read_and_opened_to_no_other_origin(ann: Caller) -> None:
     left = int(ann.get("/chat/threads/").headers["RateLimit-Remaining"])
 
     with ann.stream("GET", URL, headers={"Origin": "https://evil.example.com"}) as response:

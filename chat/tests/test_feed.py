@@ -119,7 +119,7 @@ class TestListener:
 
         assert await listener.next() == [Notice("reload", {}, 3, 3)]
 
-    async def test_it_hears_at_its_end_what_it_was_told_before(self) -> None:
+    async def test_a_listener_hears_at_its_end_what_it_was_told_before(self) -> None:
         listener = Listener()
         listener.tell([Notice("thread_deleted", {"id": 1}, 1, 1)])
         listener.end()

@@ -87,7 +87,7 @@ def test_an_imported_thread_goes_on(ann: Caller) -> None:
         "application/octet-stream",
     ],
 )
-def test_what_it_is_is_seen_in_the_file(ann: Caller, media_type: str) -> None:
+def test_the_format_is_seen_in_the_file(ann: Caller, media_type: str) -> None:
     lines = lines_of(send(ann, file_of(chat(1)), **{"Content-Type": media_type}))
 
     assert lines[-1]["threads"] == 1

@@ -66,7 +66,7 @@ def test_the_same_again_adds_nothing(ann: User, conversation: dict[str, Any]) ->
     assert Thread.objects.count() == 1
 
 
-def test_what_has_grown_since_is_left_out_and_it_is_said_what_to_do(ann: User) -> None:
+def test_a_conversation_that_has_grown_is_left_out_and_the_line_says_what_to_do(ann: User) -> None:
     import_file(ann, file_of(open_webui(webui_message("q", None, "user", "?"))))
     grown = open_webui(
         webui_message("q", None, "user", "?"), webui_message("a", "q", "assistant", "!")

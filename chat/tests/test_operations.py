@@ -45,7 +45,7 @@ def grant(user: User, *permissions: str) -> None:
     user.user_permissions.add(*Permission.objects.filter(codename__in=permissions))
 
 
-def test_it_shows_who_has_a_reply_of_which_model_from_where(
+def test_the_page_shows_who_has_a_reply_of_which_model_from_where(
     root: Browser, ann: Caller, ollama: ScriptedOllama
 ) -> None:
     ollama.script = Script(["one ", "two"], hold_after=1)
@@ -64,7 +64,7 @@ def test_it_shows_who_has_a_reply_of_which_model_from_where(
     assert "Nothing runs." in page_of(root)
 
 
-def test_it_shows_what_waits_for_its_turn(
+def test_the_page_shows_what_waits_for_its_turn(
     start_server: StartServer, ann: Caller, ollama: ScriptedOllama
 ) -> None:
     server = start_server(OLLAMA_PARALLEL="1")

@@ -59,7 +59,7 @@ def test_a_thread_that_is_used_at_this_moment_is_kept(
     assert Thread.objects.count() == 1
 
 
-def test_a_server_says_so_at_registration_and_does_it(
+def test_a_server_deletes_old_threads_and_says_so_at_registration(
     start_server: StartServer, ann: Caller, nobody: Caller
 ) -> None:
     old, new = ann.thread(updated_at=days_ago(8)), ann.thread()

@@ -47,7 +47,7 @@ def test_an_index_that_is_made_later_gets_all_texts(ann: User, thread: Thread) -
     check_index()
 
 
-def test_installing_it_again_changes_nothing(ann: User, thread: Thread) -> None:
+def test_installing_the_index_again_changes_nothing(ann: User, thread: Thread) -> None:
     write_now(thread, "a llama")
     index_all()
 
@@ -91,7 +91,7 @@ def test_a_rebuild_replaces_what_is_wrong(ann: User, thread: Thread) -> None:
     assert found(ann, "alpaca") == 0
 
 
-def test_while_it_is_rebuilt_everything_is_found_and_what_is_written_is_too(
+def test_while_the_index_is_rebuilt_everything_is_found_and_what_is_written_is_too(
     ann: User, thread: Thread, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(index, "REBUILD_BATCH", 3)
@@ -106,7 +106,7 @@ def test_while_it_is_rebuilt_everything_is_found_and_what_is_written_is_too(
     check_index()
 
 
-def test_the_newest_may_be_deleted_while_it_is_rebuilt(
+def test_the_newest_message_may_be_deleted_while_the_index_is_rebuilt(
     ann: User, thread: Thread, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(index, "REBUILD_BATCH", 3)
@@ -145,7 +145,9 @@ def rebuild_command(environment: dict[str, str]) -> "subprocess.Popen[str]":
     )
 
 
-def test_the_command_rebuilds_it(ann: User, thread: Thread, environment: dict[str, str]) -> None:
+def test_the_command_rebuilds_the_index(
+    ann: User, thread: Thread, environment: dict[str, str]
+) -> None:
     write_now(thread, *["llama"] * 10)
     index_all()
     MessageTerms.objects.all().delete()

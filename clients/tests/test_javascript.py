@@ -29,7 +29,7 @@ def test_its_types_are_those_of_its_code(npm: None, tmp_path: Path) -> None:
     assert (tmp_path / "client.d.ts").read_text() == (PACKAGE / "client.d.ts").read_text()
 
 
-def test_a_typed_program_compiles_with_it(npm: None, tmp_path: Path) -> None:
+def test_a_typed_program_compiles_with_the_client(npm: None, tmp_path: Path) -> None:
     package = tmp_path / "node_modules" / "llama-chatbot-client"
     shutil.copytree(PACKAGE, package)
     (tmp_path / "main.ts").write_text("""
@@ -48,7 +48,7 @@ def test_a_typed_program_compiles_with_it(npm: None, tmp_path: Path) -> None:
     javascript.run("tsc", *javascript.STRICT, tmp_path / "main.ts")
 
 
-def test_it_is_small_and_has_no_dependencies() -> None:
+def test_the_client_is_small_and_has_no_dependencies() -> None:
     code = (PACKAGE / "client.js").read_text()
     without_comments = re.sub(r"/\*\*.*?\*/|//[^\n]*", "", code, flags=re.DOTALL)
 

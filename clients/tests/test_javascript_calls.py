@@ -84,7 +84,7 @@ def test_errors_are_of_one_class(ann: Caller, ollama: ScriptedOllama) -> None:
     ]
 
 
-def test_it_stops_a_reply(ann: Caller, ollama: ScriptedOllama) -> None:
+def test_the_client_stops_a_reply(ann: Caller, ollama: ScriptedOllama) -> None:
     thread = ann.thread()
     ollama.script = Script(["one ", "two"], hold_after=1)
 

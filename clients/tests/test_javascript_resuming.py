@@ -49,7 +49,7 @@ def test_who_leaves_the_loop_leaves_the_reply_to_others(
     assert said == [["one two", "one two"]]
 
 
-def test_it_goes_on_after_its_worker_was_killed(
+def test_the_client_goes_on_after_its_worker_was_killed(
     ann: Caller, start_server: StartServer, ollama: ScriptedOllama
 ) -> None:
     server = start_server()
@@ -117,7 +117,7 @@ def test_a_rewind_takes_back_what_is_void(npm: None) -> None:
     assert asked == ["/chat/streaming-response/1/", "/chat/streaming-response/1/?offset=4"]
 
 
-def test_it_hears_of_all_that_happens_to_the_threads(ann: Caller) -> None:
+def test_the_client_hears_of_all_that_happens_to_the_threads(ann: Caller) -> None:
     with running(
         ann,
         """

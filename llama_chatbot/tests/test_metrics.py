@@ -55,7 +55,7 @@ def test_an_operator_behind_a_proxy_is_refused_as_well(staff: Caller) -> None:
     assert refusal(answer) == (403, "forbidden")
 
 
-def test_with_a_token_it_can_be_read_from_anywhere(start_server: StartServer) -> None:
+def test_with_a_token_the_metrics_can_be_read_from_anywhere(start_server: StartServer) -> None:
     with Caller(start_server(METRICS_TOKEN=TOKEN).url) as reader:
         reader.headers.update({"Authorization": f"Bearer {TOKEN}", "X-Forwarded-For": "192.0.2.1"})
         answer = reader.get("/metrics", headers={"Host": "10.0.0.5:8000"})

@@ -190,7 +190,7 @@ elif isinstance(answer, NotFoundError):
         assert called.stdout == said
 
 
-def test_the_page_about_it_can_be_read_by_anybody(nobody: Caller) -> None:
+def test_the_page_about_the_api_can_be_read_by_anybody(nobody: Caller) -> None:
     answer = nobody.get("/docs/")
 
     assert answer.status_code == 200

@@ -219,7 +219,7 @@ def test_a_cookie_with_nul_is_nobodys(postgresql_server: Server) -> None:
     assert answer.json()["authenticated"] is False
 
 
-def test_calls_fail_fast_while_it_is_away_and_go_on_when_it_is_back(
+def test_calls_fail_fast_while_postgresql_is_away_and_go_on_when_it_is_back(
     ann: httpx.Client, postgresql: PostgreSQL
 ) -> None:
     def is_back() -> bool:
