@@ -47,12 +47,12 @@ class Listener:
         self._wake()
 
     def end(self) -> None:
-        """Let it receive what was passed on before, and nothing more."""
+        """Pass on nothing more; what was passed on before is still received."""
         self.is_over = True
         self._wake()
 
     async def next(self) -> list[Notice]:
-        """Return what it was told since the last time, once there is anything; empty at the end."""
+        """Wait for notices and return those since the last call; none at the end."""
         while not self._pending and not self.is_over:
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
@@ -155,7 +155,7 @@ class Hub:
                 except DatabaseError as error:
                     logger.error("The log of threads could not be read: %s", error)
                 except Exception:
-                    # A bug must not end this, or nobody would hear of anything again.
+                    # A bug must not end this task, or nobody would hear of anything again.
                     logger.exception("The log of threads was not read")
                 self._keep_alive(reader)
         finally:

@@ -1,7 +1,7 @@
 """Notes what happens to threads, for the feeds of all processes.
 
-Call each function in the transaction of the change: so nothing is reported that did not happen, and
-nothing that did happen is forgotten, whenever a process dies.
+Call each function in the transaction of the change: then nothing is reported that did not happen,
+and nothing that did is forgotten, whenever a process dies.
 """
 
 from collections import Counter

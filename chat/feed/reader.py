@@ -1,4 +1,4 @@
-"""Reads the log of what has happened to threads, wherever it was noted; blocks on the database."""
+"""Reads the log of what has happened to threads in all processes; blocks on the database."""
 
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -11,11 +11,11 @@ from chat import statements
 from chat.models import Thread, ThreadEvent
 from chat.schemas import ThreadInList
 
-RECENT = 100  # rows before the first that is read, of which one may still be missing
-GAP_SECONDS = 10.0  # in which a transaction that has taken an id ends
+RECENT = 100  # rows before the first new one, among which some may not be visible yet
+GAP_SECONDS = 10.0  # after which no transaction still holds an id that is missing
 MOST_GAPS = 100  # between two rows
 MOST_ROWS = 1_000  # at once
-MOST_MISSED = 500  # events that somebody who comes back is told one by one
+MOST_MISSED = 500  # events that a reader who comes back is told one by one
 
 Kind = ThreadEvent.Kind
 
@@ -32,7 +32,7 @@ class Row(NamedTuple):
 
 
 class Notice(NamedTuple):
-    """Something to be told.
+    """What a reader is told.
 
     A reader that has had it misses nothing by coming back at `position`; None does not move the
     position. `row` is the row of the log that it comes from.
@@ -54,12 +54,12 @@ class LogReader:
     def __init__(self, recent: Sequence[int]) -> None:
         """Begin after the rows with these ids, the newest there are."""
         self._newest = recent[-1] if recent else 0
-        # Since when; never changed, but replaced, because it is read in another thread.
+        # When each id was first missed. Replaced and never changed: another thread reads it.
         self._missing = dict.fromkeys(_gaps(recent), time.monotonic())
 
     @classmethod
     def at_the_end(cls) -> "LogReader":
-        """Return one that reads what is noted from now on."""
+        """Return a reader of what is noted from now on."""
         newest = ThreadEvent.objects.order_by("-pk").values_list("pk", flat=True)[:RECENT]
         return cls(list(newest)[::-1])
 
@@ -86,13 +86,13 @@ class LogReader:
 
 
 def _gaps(ids: Sequence[int]) -> Iterator[int]:
-    """Yield the ids that are missing between these, the last before each."""
+    """Yield the ids that are missing between these, at most `MOST_GAPS` before each."""
     for before, after in pairwise(ids):
         yield from range(max(before + 1, after - MOST_GAPS), after)
 
 
 def read_for(reader: LogReader, users: Collection[int]) -> dict[int, list[Notice]]:
-    """Return what is new, for each of these users to whom something has happened."""
+    """Return the new notices by user, for those of `users` that have any."""
     by_user: dict[int, list[Row]] = {}
     for row in reader.read():
         if row.user_id in users:
@@ -104,9 +104,9 @@ def read_for(reader: LogReader, users: Collection[int]) -> dict[int, list[Notice
 
 
 def missed_since(user_id: int, position: int, read: int) -> list[Notice] | None:
-    """Return what has happened to a user's threads since then; None where that is not known.
+    """Return what has happened to a user's threads since a position; None where that is not known.
 
-    `read` is the position up to which surely nothing is missing yet.
+    `read` is a position up to which no row is missing.
     """
     ids = ThreadEvent.objects.order_by("pk").values_list("pk", flat=True)
     oldest, newest = ids.first() or 0, ids.last() or 0
@@ -127,13 +127,13 @@ def _rows(events: Any) -> list[Row]:
 
 
 def _threads(rows: Iterable[Row]) -> dict[int, Thread]:
-    """Return those of the rows' threads that there are, each as in a list."""
+    """Return the threads of these rows that still exist, each as in a list."""
     ids = sorted({row.thread_id for row in rows if row.kind not in (Kind.DELETED, Kind.MANY)})
     return {thread.pk: thread for thread in statements.threads_in_list(ids)}
 
 
 def _notices(rows: Iterable[Row], threads: Mapping[int, Thread], newest: int) -> Iterator[Notice]:
-    """Yield what is told of the rows of one user: each thread once, as it is now."""
+    """Yield the notices for one user's rows, with each thread once and as it is now."""
     told = set()
     for row in rows:
         position = min(row.pk, newest)

@@ -37,14 +37,14 @@ AUTOMATIC_TITLE_LENGTH = 60
 
 
 class ReplyInProgress(ApiError):
-    """The thread has a running reply, and takes one at a time."""
+    """The thread already has a running reply."""
 
     status, code = 409, "reply_in_progress"
     message = "This thread's last message is still being answered."
 
 
 class IdempotencyKeyReused(ApiError):
-    """An idempotency key came again with something else."""
+    """An idempotency key came again with another message."""
 
     status, code = 409, "idempotency_key_reused"
     message = "This Idempotency-Key was sent with another message."
@@ -63,7 +63,7 @@ class ThreadBefore(NamedTuple):
 
     @classmethod
     def of(cls, thread: Thread) -> "ThreadBefore":
-        """Return what a thread is."""
+        """Return the state of a thread as it is now."""
         return cls(thread.title, thread.updated_at, thread.current_message_id)
 
 
@@ -76,9 +76,9 @@ class StartedReply:
     thread: Thread
     before: ThreadBefore
     prompt: Prompt
-    written_tokens: int = 0  # of the text that is there already, where it is continued
-    ended_before: Message | None = None  # the row of one that had ended, and is to go on
-    host: str = ""  # at which it has had its turn from the beginning
+    written_tokens: int = 0  # of the text so far, where the reply is continued
+    ended_before: Message | None = None  # the row as it had ended, where the reply goes on
+    host: str = ""  # where it has its turn from the beginning
 
     @property
     def is_first_of_thread(self) -> bool:

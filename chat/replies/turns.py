@@ -33,7 +33,7 @@ from core import sql
 from core.errors import Unavailable
 
 LOCK = 0x6C6C616D61  # in PostgreSQL, of the transaction that takes turns
-STALE_AFTER = timedelta(seconds=8)  # without a word of its process, where that may be there
+STALE_AFTER = timedelta(seconds=8)  # of silence, a process that may exist counts as dead
 SKIPPED_AFTER = timedelta(seconds=4)  # of silence, its waiting calls no longer hold others up
 LONGEST_RETRY = 300  # seconds
 
@@ -50,7 +50,7 @@ class Busy(Unavailable):
 
 @dataclass(eq=False)
 class Ticket:
-    """A call of this process that wants a turn; `host` is where, once it has one.
+    """A call of this process that wants a turn; `host` is where it has one.
 
     `position` is how many are before it, None until it is known that it has to wait. `avoided`
     hosts have failed it.
@@ -69,7 +69,7 @@ class Ticket:
     position: int | None = None
 
     def preferred(self, hosts: Sequence[str]) -> Sequence[str]:
-        """Return those of the hosts that have not failed it, or all if each has."""
+        """Return the hosts that have not failed it, or all of them if each has."""
         return [host for host in hosts if host not in self.avoided] or hosts
 
     @property
@@ -106,7 +106,7 @@ class Row(NamedTuple):
 
     @property
     def is_wanted(self) -> bool:
-        """Whether a turn would still be of use: it is no reply that was stopped meanwhile."""
+        """Whether a turn is still of use: a reply may have been stopped meanwhile."""
         return self.reply_id is None or self.may_go_on
 
     @property
@@ -128,7 +128,7 @@ class Row(NamedTuple):
 
 
 class Taken(NamedTuple):
-    """What has come of the tickets: each one's row, with the host or the position."""
+    """What has become of a ticket: its row, with its host or its position."""
 
     row_id: int
     host: str
@@ -136,7 +136,7 @@ class Taken(NamedTuple):
 
 
 class Pace:
-    """How long a turn of this process lasts, on average; of the last ones more than of others."""
+    """The average length of this process's turns, in which recent ones count more."""
 
     def __init__(self) -> None:
         self._mean: float | None = None
@@ -184,7 +184,7 @@ def enqueue(reply: Message, user_id: int) -> str:
 
 
 def require_room() -> None:
-    """Raise `Busy` where no other call may wait."""
+    """Raise `Busy` where no further call may wait."""
     if settings.OLLAMA_PARALLEL and Turn.objects.filter(host="").count() >= (
         settings.OLLAMA_QUEUE_MAX
     ):
@@ -280,7 +280,7 @@ def _rows_with(tickets: Sequence[Ticket]) -> list[Row]:
 
 
 def _without_orphans(rows: Sequence[Row], tickets: Sequence[Ticket]) -> list[Row]:
-    """Return the rows but for those that nobody will come back to, which are deleted."""
+    """Delete the rows that nobody will come back to; return the others."""
     ids = {ticket.row_id for ticket in tickets}
     replies = {ticket.reply_id for ticket in tickets}
 

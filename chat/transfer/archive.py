@@ -1,4 +1,4 @@
-"""Opens a file that is to be imported: JSON itself, or a ZIP around it."""
+"""Opens a file that is to be imported: JSON, or a ZIP archive of JSON files."""
 
 import io
 import re
@@ -11,7 +11,7 @@ from typing import IO
 from chat.transfer.reading import BROKEN_ARCHIVE, NotReadable
 
 MAX_UNPACKED = 1024 * 1024 * 1024  # bytes of all members that are read
-MAX_RATIO = 100  # of what is unpacked to what is packed; that of conversations is below 20
+MAX_RATIO = 100  # of unpacked to packed bytes; conversations stay below 20
 RATIO_MATTERS_FROM = 1024 * 1024
 MAX_MEMBERS = 65_000
 MAX_DIRECTORY = 16 * 1024 * 1024  # bytes
@@ -25,7 +25,7 @@ ENCRYPTED = 1
 
 
 class Source:
-    """A file of JSON, or those of a ZIP archive, which are read one after the other.
+    """A JSON file, or those in a ZIP archive, which are read one after the other.
 
     `size` is how many bytes they have. Raises `NotReadable`.
     """
@@ -69,7 +69,7 @@ class Source:
 
 @contextmanager
 def readable() -> Iterator[None]:
-    """Raise `NotReadable` where an archive is broken, or packed in a way that is not known."""
+    """Raise `NotReadable` where an archive is broken, or packed in an unknown way."""
     try:
         yield
     except (*BROKEN_ARCHIVE, NotImplementedError) as error:

@@ -1,4 +1,4 @@
-"""A conversation on its way in, whatever its format: what comes along, and what is too much."""
+"""An imported conversation of any format: what comes along, and what is too much."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -15,9 +15,9 @@ MAX_CHARACTERS = 1_000_000  # of a message
 MAX_SYSTEM_PROMPT = 20_000
 FILES, OTHERS = "images and files", "system and tool messages"  # kinds of what is left out
 SENDERS = {"user": Sender.USER, "assistant": Sender.BOT}  # by their role in other programs
-ONLY_FILES = "[image or file]"  # instead of a question that has no text
+ONLY_FILES = "[image or file]"  # in place of a question that has no text
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-MILLISECONDS = 10**11  # seconds are fewer for some thousand years
+MILLISECONDS = 10**11  # from here on; times in seconds stay below it for 3,000 years
 LATEST = datetime(3000, 1, 1, tzinfo=UTC)
 
 
@@ -32,7 +32,7 @@ class Skipped(Exception):
 
 @dataclass(slots=True)
 class ImportedMessage:
-    """A message with the ids that it had; `fields` are further columns of its row."""
+    """A message with the ids it has in the file; `fields` are further columns of its row."""
 
     id: str
     parent_id: str | None
@@ -178,14 +178,14 @@ def joined(one: str, other: str) -> str:
 
 
 def text_of(value: object) -> str:
-    """Return a text without what no database takes; empty where it is none."""
+    """Return a text without characters that a database refuses; empty if it is no text."""
     if not isinstance(value, str):
         return ""
     return value.replace("\0", "").encode("utf-8", "replace").decode()
 
 
 def short_text_of(value: object, length: int) -> str:
-    """Return a text in one line, cut to a length."""
+    """Return a text as one line, cut to a length."""
     return " ".join(text_of(value)[: 10 * length].split())[:length].strip()
 
 
@@ -195,7 +195,7 @@ def title_of(value: object) -> str:
 
 
 def moment_of(value: object) -> datetime | None:
-    """Return a time that is given in seconds, in milliseconds or as ISO 8601, if it is one."""
+    """Return the time that a value gives in seconds, milliseconds or ISO 8601, or None."""
     try:
         if isinstance(value, str):
             moment = datetime.fromisoformat(value)
@@ -212,17 +212,17 @@ def moment_of(value: object) -> datetime | None:
 
 
 def dict_of(value: object) -> dict[str, Any]:
-    """Return a JSON object; empty where it is none."""
+    """Return the value if it is a JSON object, else an empty one."""
     return value if isinstance(value, dict) else {}
 
 
 def list_of(value: object) -> list[Any]:
-    """Return a JSON array; empty where it is none."""
+    """Return the value if it is a JSON array, else an empty one."""
     return value if isinstance(value, list) else []
 
 
 def id_of(value: object) -> str | None:
-    """Return an id as a text, if it is one."""
+    """Return an id as text, or None if the value is no id."""
     if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
         return None
     return str(value)[:200]

@@ -1,7 +1,7 @@
 """Exports what is kept of a user, and single threads, in our own format: see docs/transfer.md.
 
 Everything is read and sent in pieces, so that the size of an account does not matter. Each piece is
-a query of its own: what is written meanwhile may be in the export or not.
+a query of its own: what is written meanwhile may or may not be in it.
 """
 
 from collections.abc import Iterable, Iterator
@@ -18,7 +18,7 @@ from chat.transfer.own import FORMAT, VERSION, key_of_thread
 
 PIECE_BYTES = 64 * 1024
 MOST_ROWS = 500
-FEW, MANY = 256 * 1024, 1024 * 1024  # characters of one query's texts
+FEW, MANY = 256 * 1024, 1024 * 1024  # characters that one query reads
 
 Line = dict[str, Any]
 
@@ -140,7 +140,7 @@ def by_key(rows: QuerySet[Any], few: int) -> Iterator[Any]:
 
 
 def pieces(lines: Iterable[bytes]) -> Iterator[bytes]:
-    """Join lines to pieces that are worth sending."""
+    """Join lines into pieces that are worth sending."""
     waiting: list[bytes] = []
     size = 0
     for line in lines:

@@ -35,7 +35,7 @@ Line = dict[str, Any]
 
 
 async def known_models() -> set[str] | None:
-    """Return the names of the models that Ollama has, None while it does not answer."""
+    """Return the names of the models that Ollama has, or None if it does not answer."""
     try:
         return {model["name"] for model in await client.models()}
     except ModelError:
@@ -92,7 +92,7 @@ def _import(user: User, found: Found, models: Collection[str] | None) -> Line:
 
 
 def store(user: User, imported: ImportedThread, models: Collection[str] | None) -> Thread:
-    """Store a conversation as a thread of the user's. Raises `Skipped` where it is not to be."""
+    """Store a conversation as a thread of the user. Raises `Skipped` where it is left out."""
     imported.check()
     if not imported.messages and not imported.is_ours:
         raise Skipped("no_messages", "It has no messages.")
@@ -133,7 +133,7 @@ def store(user: User, imported: ImportedThread, models: Collection[str] | None) 
 
 
 def _refuse_known(user: User, imported: ImportedThread) -> None:
-    """Raise `Skipped` for a conversation that the user has here."""
+    """Raise `Skipped` for a conversation that the user already has."""
     known = Thread.all_objects.filter(user=user, source_key=imported.key, deleted_at=None).first()
     if known:
         raise ALREADY if known.source_digest == imported.digest else CHANGED
@@ -158,7 +158,7 @@ def _settings(imported: ImportedThread, models: Collection[str] | None) -> dict[
 
 
 def _rows(imported: ImportedThread) -> Iterator[Message]:
-    """Yield the messages as rows, without thread and parent; those without a time get the last."""
+    """Yield the messages as rows without thread and parent, the time of each or of the last one."""
     moment = imported.created_at or timezone.now()
     for message in imported.messages:
         moment = message.created_at or moment

@@ -1,4 +1,4 @@
-"""LibreChat's export: a conversation a file.
+"""LibreChat's export: one conversation in each file.
 
 Its `messages` (once called `messagesTree`) are a list, each with its parent's id, or where it is
 `recursive`, each with its `children`.
@@ -43,7 +43,7 @@ def read(item: dict[str, Any]) -> ImportedThread:
     if system := text_of(options.get("promptPrefix")):
         thread.fields["system_prompt"] = system
     nodes: dict[str, Node] = {}
-    # With a stack of our own: a conversation may be deeper than Python calls functions.
+    # With a stack instead of recursion, for which a conversation may be too deep.
     waiting: list[tuple[Any, str | None]] = [
         (message, None)
         for message in reversed(list_of(item.get("messages") or item.get("messagesTree")))

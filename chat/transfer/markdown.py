@@ -23,7 +23,7 @@ def export_thread(thread: Thread) -> Iterator[bytes]:
 
 
 def file_name(thread: Thread, extension: str) -> str:
-    """Return a name for a file with the thread, which every system takes."""
+    """Return a file name for the thread that every system accepts."""
     kept = (c if category(c)[0] in "LNM" or c in " -_" else " " for c in thread.title)
     return f"{' '.join(''.join(kept).split())[:80] or 'conversation'}.{extension}"
 

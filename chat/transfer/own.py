@@ -32,7 +32,7 @@ LARGEST_COUNT = 2**31 - 1
 
 
 def key_of_thread(thread: Thread) -> str:
-    """Return what identifies a thread wherever it goes: what it came with, or what it got here."""
+    """Return what identifies a thread wherever it goes: the key it came with, or one made here."""
     return thread.source_key or key_of(FORMAT, thread.pk, thread.created_at.isoformat())
 
 
@@ -47,7 +47,7 @@ def is_whole(item: dict[str, Any]) -> bool:
 
 
 def is_known(header: dict[str, Any]) -> bool:
-    """Return whether this is a version of the format that is known here."""
+    """Return whether this version of the format is known here."""
     return header.get("version") == VERSION
 
 

@@ -1,4 +1,4 @@
-"""Reads conversations from a file of any format, one at a time: its size does not matter.
+"""Reads conversations from a file of any format, one at a time, so that its size does not matter.
 
 Only what the formats need is kept of each, and no more than `MAX_VALUES` and `MAX_CHARACTERS`.
 """
@@ -16,13 +16,13 @@ from core.errors import ApiError
 
 MAX_VALUES = 1_000_000  # of a conversation, as it is read
 MAX_CHARACTERS = 32_000_000
-MAX_EVENTS = 5_000_000  # between the beginnings of two conversations, with what is not kept
-MAX_DEPTH = 2 * MAX_MESSAGES + 100  # in LibreChat's files each answer is within its question
+MAX_EVENTS = 5_000_000  # from one conversation to the next, what is not kept included
+MAX_DEPTH = 2 * MAX_MESSAGES + 100  # in LibreChat's files each answer is nested in its question
 LONGEST_TEXT = 16 * 1024 * 1024  # bytes
 PIECE = 64 * 1024
 BROKEN_ARCHIVE = (zipfile.BadZipFile, zlib.error, EOFError)
 
-# The keys of objects that are kept; of those in `OPEN`, whose keys are ids, all are.
+# The keys of objects that are kept. Objects in `OPEN`, whose keys are ids, keep all of theirs.
 OPEN = {"mapping", "messages", "options"}
 KEYS = {
     *("title", "id", "key", "type", "format", "version"),
@@ -48,7 +48,7 @@ FORMATS: tuple[Any, ...] = (chatgpt, open_webui, librechat)
 
 
 class NotReadable(ApiError):
-    """The file is none that can be imported."""
+    """The file cannot be imported."""
 
     code = "not_importable"
 
@@ -61,13 +61,13 @@ class Found(NamedTuple):
 
 
 class TooLarge(NamedTuple):
-    """An object of which too much would have to be kept; the title as far as it was read."""
+    """An object with too much to keep; the title, if it was read before that."""
 
     title: str
 
 
 class BoundedText:
-    """A file without texts of more than `LONGEST_TEXT`, on which the parser takes very long."""
+    """A file that refuses texts longer than `LONGEST_TEXT`, which would slow the parser down."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -142,12 +142,12 @@ def _found(item: dict[str, Any], read: Callable[[dict[str, Any]], ImportedThread
 
 
 def objects(file: IO[bytes]) -> Iterator[Any]:
-    """Yield the values in a file of JSON: the items of a list, or the values in it.
+    """Yield the values in a JSON file: the items of a list, or the values one after the other.
 
     Objects have of their keys those in `KEYS`. Raises `NotReadable`.
     """
     try:
-        if file.read(3) != b"\xef\xbb\xbf":  # a byte order mark, which is no JSON
+        if file.read(3) != b"\xef\xbb\xbf":  # a byte order mark, which is not JSON
             file.seek(0)
         events = ijson.basic_parse(
             BoundedText(file), use_float=True, multiple_values=True, buf_size=PIECE
@@ -161,7 +161,7 @@ def objects(file: IO[bytes]) -> Iterator[Any]:
 
 
 def _values(events: Iterator[tuple[str, Any]]) -> Iterator[Any]:
-    """Yield what the events build. Without recursion: it may be deeper than Python calls."""
+    """Yield the values that the events build; without recursion, as they may be too deep for it."""
     stack: list[Any] = []  # the containers that are open, of the object that is built
     keys: list[str] = []  # for each of them: the key that the next value has
     has_all_keys: list[bool] = []

@@ -1,4 +1,4 @@
-"""The lines of exports and imports, as the OpenAPI document has them; tests hold them to both."""
+"""The lines of exports and imports, as in the OpenAPI document; tests compare them with both."""
 
 import datetime
 from typing import Annotated, Literal
