@@ -1,6 +1,6 @@
 """Runs the benchmarks and writes their results to docs/performance.md.
 
-python -m benchmarks              run all, and update the page (under 15 minutes)
+python -m benchmarks              run all, and update the page (under 20 minutes)
 python -m benchmarks relay lists  run some, and print only
 python -m benchmarks --quick      run a short form of each to see that it works, without verdicts
 """
@@ -36,6 +36,10 @@ NAMES = (
     "search",
     "queue_cost",
     "fairness",
+    "waiting",
+    "affinity",
+    "two_workers",
+    "sizing",
     "memory",
     "page",
     "start",

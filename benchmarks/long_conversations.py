@@ -186,10 +186,10 @@ def ask(
 
 
 @contextmanager
-def bundled_model(window: int) -> Iterator[httpx.Client]:
-    """Run the bundled model with one slot on a free port, until the block ends."""
+def bundled_model(window: int, slots: int = 1) -> Iterator[httpx.Client]:
+    """Run the bundled model on a free port, until the block ends."""
     command = [sys.executable, "-m", "local_model", "--port", "0"]
-    command += ["--slots", "1", "--context", str(window)]
+    command += ["--slots", str(slots), "--context", str(window)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
         try:
             ready = process.stdout.readline() if process.stdout else ""

@@ -4,11 +4,13 @@ import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 
 import aiohttp
 
 from benchmarks.world import Person
+from testing.processes import Server
 
 TOKEN_BYTES = len("word ")  # of the scripted model, in plain text
 MESSAGE = {"message": "Tell me something about llamas, please: where do they live?"}
@@ -102,6 +104,13 @@ async def all_send(
             return await send(session, url, person, accept=accept)
 
         return await asyncio.gather(*map(one, range(len(people)), people))
+
+
+async def all_send_to(servers: Sequence[Server], people: Sequence[Person]) -> list[Reading]:
+    """Have everybody send a message at once, to one server after the other, and read."""
+    async with client() as session:
+        urls = [servers[number % len(servers)].url for number in range(len(people))]
+        return await asyncio.gather(*map(partial(send, session), urls, people))
 
 
 def problems(readings: Sequence[Reading], size: int | None = None) -> list[str]:

@@ -25,7 +25,7 @@ def quick() -> Iterator[subprocess.CompletedProcess[str]]:
         pytest.skip("no chromium is installed")
     before = benchmarks.PAGE.read_text()
     command = [sys.executable, "-m", "benchmarks", "--quick"]
-    yield subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
+    yield subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900)
     assert benchmarks.PAGE.read_text() == before
 
 

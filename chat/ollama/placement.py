@@ -36,10 +36,8 @@ def place(
     total = sum(calls.get(host, 0) for host in candidates) + 1
     most = math.ceil(LOAD_FACTOR * total / len(candidates))
     most = min(most, limit) if limit else most
-    for host in sorted(candidates, key=lambda host: _weight(conversation, host), reverse=True):
-        if calls.get(host, 0) < most:
-            return host
-    return None
+    free = [host for host in candidates if calls.get(host, 0) < most]
+    return max(free, key=lambda host: _weight(conversation, host), default=None)
 
 
 def _weight(conversation: str, host: str) -> bytes:
