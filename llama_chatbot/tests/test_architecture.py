@@ -1,6 +1,7 @@
 """docs/architecture.md names every module, and what it names is there."""
 
 import re
+import tomllib
 from collections import Counter
 
 import pytest
@@ -46,6 +47,21 @@ def test_what_an_answer_names_is_in_the_files_that_it_names(row: str) -> None:
         for word in re.findall(r"^[A-Za-z_.]+$", name):
             for part in word.split("."):
                 assert re.search(rf"\b{part}\b", texts), name
+
+
+def test_the_picture_of_chat_has_the_layers_of_its_import_contract() -> None:
+    linter = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    [layers] = [
+        contract["layers"] for contract in linter["contracts"] if contract.get("containers")
+    ]
+    picture = section("## The rooms").partition("subgraph chat")[2].partition("\n  end")[0]
+    pictured = dict(re.findall(r'^    (\w+)\["(.*)"\]$', picture, re.M))
+    order = re.findall(r"\w+", picture.rpartition("\n")[2])
+
+    assert order == list(pictured)
+    assert [label.replace("/", "").split("<br>") for label in pictured.values()] == [
+        layer.split(" | ") for layer in layers
+    ]
 
 
 def test_the_picture_of_a_reply_s_life_has_every_change_and_no_other() -> None:
