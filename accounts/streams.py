@@ -109,7 +109,7 @@ class Watch:
 
 
 watch = Watch()
-"""This process's."""
+"""The watch of this process."""
 
 
 def find_valid(credentials: list[Credential]) -> set[Credential]:

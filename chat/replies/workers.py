@@ -12,7 +12,7 @@ from chat.replies.owner import this_process
 from core.database import heartbeats, in_background
 
 BEAT_SECONDS = 1.0
-GONE_AFTER = timedelta(seconds=6)
+GONE_AFTER = timedelta(seconds=6)  # of silence, nothing is left to a process any more
 FORGOTTEN_AFTER = timedelta(hours=1)
 
 logger = logging.getLogger(__name__)

@@ -29,9 +29,8 @@ class Form(ABC):
 
     content_type: ClassVar[str]
     fixed_headers: ClassVar[dict[str, str]] = {}
-    is_replay: ClassVar[bool] = (
-        False  # starts over for whoever follows a reply, and only while it runs
-    )
+    # Whether it starts over for whoever follows a reply, and only while the reply runs.
+    is_replay: ClassVar[bool] = False
 
     def __init__(self, reply_id: int) -> None:
         self.reply_id = reply_id
