@@ -38,6 +38,9 @@ class Thread(models.Model):
     user = models.ForeignKey(User, models.CASCADE, related_name="threads", db_index=False)
     title = models.CharField(max_length=TITLE_LENGTH, blank=True)
     title_is_given = models.BooleanField(default=False)  # by a person, so never changed for them
+    # The process that has the model write the title, once the first reply has ended; None where
+    # none is to be written.
+    title_owner = models.CharField(max_length=300, null=True, editable=False)  # noqa: DJ001
     model = models.CharField(max_length=200)
     # None stands for the server's own prompt, an empty one for none at all.
     system_prompt = models.TextField(null=True, blank=True)  # noqa: DJ001
@@ -81,6 +84,7 @@ class Thread(models.Model):
                 name="activity",
             ),
             models.Index(F("id"), condition=Q(deleted_at__isnull=False), name="deleted_threads"),
+            models.Index(F("id"), condition=Q(title_owner__isnull=False), name="titles_to_write"),
             models.Index(
                 F("expires_at"), condition=Q(expires_at__isnull=False), name="temporary_threads"
             ),

@@ -17,7 +17,7 @@ from chat.models import Message, MessageStatus
 from chat.ollama import client
 from chat.ollama.continuation import can_continue
 from chat.ollama.errors import ModelError
-from chat.replies import lifecycle, log, registry, store
+from chat.replies import lifecycle, log, registry, store, titles
 from chat.replies.lifecycle import silence_of
 from chat.replies.owner import NOBODY, may_be_alive, this_process
 from core import metrics
@@ -103,10 +103,11 @@ async def _rescue(orphan: Message) -> None:
 
 
 async def sweep_forever() -> None:
-    """Look for orphans, until cancelled."""
+    """Look for orphans and their titles, until cancelled."""
     while True:
         try:
             await rescue(Q(owner=NOBODY) | ~Q(owner=this_process()))
+            await titles.carry_on()
         except DatabaseError as error:
             logger.error("Orphaned replies could not be looked for: %s", error)
         except Exception:

@@ -45,6 +45,12 @@ def record_end() -> None:
     Worker.objects.filter(name=this_process()).delete()
 
 
+def alive() -> set[str]:
+    """Return the names of those that are serving, as far as they have been heard of."""
+    heard = Worker.objects.filter(seen_at__gt=Now() - GONE_AFTER)
+    return set(heard.values_list("name", flat=True))
+
+
 def is_another_alive() -> bool:
     """Return whether another process could carry on what this one lets go of."""
     others = Worker.objects.exclude(name=this_process())
