@@ -1,6 +1,6 @@
 /** One's account: address, password, sessions, tokens, what one has used, and its end. */
 
-import { ago, confirmed, dialog, h, iconButton, notify, say } from "./dom.js";
+import { ago, confirmed, copyButton, dialog, h, notify } from "./dom.js";
 import { form } from "./forms.js";
 import { attempt, client } from "./server.js";
 
@@ -51,7 +51,7 @@ export function openAccount(user, leave) {
     const row = (/** @type {string} */ tag, /** @type {any[]} */ cells) => h("tr", {}, ...cells.map((cell, at) => h(/** @type {"td"} */ (tag), { align: at > 1 && "right" }, typeof cell === "number" ? cell.toLocaleString() : cell)));
     const numbers = (/** @type {any} */ of) => [of.replies, of.prompt_tokens, of.completion_tokens];
     usage.replaceChildren(h("div", { class: "table", tabIndex: 0, role: "group", "aria-label": "What you have used" }, h("table", {},
-      h("thead", {}, row("th", ["Day", "Model", "Answers", "Tokens read", "Tokens written"])),
+      h("thead", {}, row("th", ["Day", "Model", "Answers", "Tokens read", "written"])),
       h("tbody", {}, ...days.map((/** @type {any} */ day) => row("td", [day.date, day.model, ...numbers(day)])), row("td", ["30 days", "", ...numbers(total)])))));
   });
 
@@ -59,7 +59,7 @@ export function openAccount(user, leave) {
     "Create a token", async (values, element) => {
       const { token } = await client.call("POST", "/auth/tokens/", { body: { ...given(values), days: Number(values.days) } });
       const secret = h("code", { tabIndex: 0 }, token);
-      const copy = iconButton("copy", "Copy the token", async () => { await navigator.clipboard.writeText(token); say("Copied"); });
+      const copy = copyButton("Copy the token", () => token);
       element.querySelector(".secret")?.remove();
       element.append(h("p", { class: "secret", role: "status" }, "Copy it now, it is not shown again: ", secret, copy));
       element.reset();

@@ -67,7 +67,7 @@ export class Conversation {
       this.#head(settings.title);
       this.#take(page);
       const view = message && this.#views.get(message);
-      if (view) { this.scroller.follows = false; view.element.classList.add("found"); view.element.scrollIntoView({ block: "center" }); view.element.focus(); }
+      if (view) { this.scroller.follows = false; history.replaceState(null, "", `#/thread/${thread}`); view.element.classList.add("found"); view.element.scrollIntoView({ block: "center" }); view.element.focus(); }
     } catch (error) {
       if (opened !== this.#opened) return;
       const isGone = (this.composer.element.hidden = error instanceof ChatError && error.status === 404);

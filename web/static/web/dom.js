@@ -51,6 +51,17 @@ export function iconButton(name, label, onclick, more = {}) {
   return h("button", { type: "button", class: "icon", title: label, "aria-label": label, onclick, ...more }, icon(name));
 }
 
+/** A button that copies a text. @param {string} label @param {() => string} text */
+export function copyButton(label, text) {
+  const button = iconButton("copy", label, async () => {
+    await navigator.clipboard.writeText(text());
+    say("Copied");
+    button.classList.add("done");
+    setTimeout(() => button.classList.remove("done"), 1500);
+  });
+  return button;
+}
+
 /** A button that opens a menu of choices. @param {HTMLButtonElement} button @param {() => Choice[]} choices */
 export function menu(button, choices) {
   button.setAttribute("aria-haspopup", "menu");

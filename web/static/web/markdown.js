@@ -2,7 +2,7 @@
 
 import { Lexer, marked } from "./vendor/marked.esm.js";
 import DOMPurify from "./vendor/purify.es.mjs";
-import { h, iconButton, say } from "./dom.js";
+import { copyButton, h } from "./dom.js";
 
 const LONGEST = 50_000; // characters; what is longer is shown as it was written
 const LONGEST_PARAGRAPH = 8_000; // that is searched for bold words, links …
@@ -41,12 +41,7 @@ const languageOf = (token) => (token.lang ?? "").split(/\s/)[0];
 /** @param {string} text @param {string} language */
 function codeBlock(text, language) {
   const code = h("code", {}, text);
-  const copy = iconButton("copy", "Copy code", async () => {
-    await navigator.clipboard.writeText(code.textContent ?? "");
-    say("Copied");
-    copy.classList.add("done");
-    setTimeout(() => copy.classList.remove("done"), 1500);
-  });
+  const copy = copyButton("Copy code", () => code.textContent ?? "");
   return h("div", { class: "code", dir: "ltr" }, h("div", { class: "code-head" }, h("span", {}, language), copy), h("pre", { tabIndex: 0 }, code));
 }
 

@@ -1,6 +1,6 @@
 /** One message as it is shown: its text, what one can do with it, and how it came about. */
 
-import { ago, h, iconButton, menu, say } from "./dom.js";
+import { ago, copyButton, h, iconButton, menu } from "./dom.js";
 import { Markdown } from "./markdown.js";
 
 /**
@@ -88,12 +88,6 @@ export class MessageView {
     const { message, actions, isBot } = this;
     const [siblings, rating] = [message.sibling_ids ?? [message.id], message.feedback?.rating];
     const at = siblings.indexOf(message.id);
-    const copy = iconButton("copy", "Copy", async () => {
-      await navigator.clipboard.writeText(message.content);
-      say("Copied");
-      copy.classList.add("done");
-      setTimeout(() => copy.classList.remove("done"), 1500);
-    });
     const step = (/** @type {number} */ to) => actions.step(/** @type {number} */ (siblings[to]));
     const rate = (/** @type {1 | -1} */ value, /** @type {string} */ label) => iconButton("up", label, () => actions.rate(message, rating === value ? null : value),
       { "aria-pressed": `${rating === value}`, class: value < 0 ? "icon turned" : "icon" });
@@ -106,7 +100,7 @@ export class MessageView {
       ...(siblings.length > 1 ? [h("span", { class: "siblings" },
         iconButton("left", "Previous version", () => step(at - 1), { disabled: at <= 0 }), h("span", {}, `${at + 1} / ${siblings.length}`),
         iconButton("right", "Next version", () => step(at + 1), { disabled: at >= siblings.length - 1 }))] : []),
-      copy,
+      copyButton("Copy", () => message.content),
       isBot ? iconButton("again", "Answer again", () => actions.regenerate(message)) : iconButton("edit", "Edit", () => this.edit()),
       ...(isBot && "feedback" in message ? [rate(1, "Good answer"), rate(-1, "Bad answer")] : []),
       more,

@@ -57,18 +57,12 @@ export class ThreadList {
     attempt(() => this.load());
   }
 
-  async load() {
-    const { threads, next } = await client.threads({ limit: PAGE, archived: this.#archived });
-    this.#threads = new Map(threads.map((thread) => [thread.id, thread]));
-    this.isLoaded = true;
-    this.#next = next;
-    this.#show();
-  }
-
-  async #more() {
-    const { threads, next } = await client.threads({ limit: 200, archived: this.#archived, cursor: this.#next ?? undefined });
+  /** @param {string} [cursor] where to go on */
+  async load(cursor) {
+    const { threads, next } = await client.threads({ limit: PAGE, archived: this.#archived, cursor });
+    if (!cursor) this.#threads.clear();
     for (const thread of threads) this.#threads.set(thread.id, thread);
-    this.#next = next;
+    [this.isLoaded, this.#next] = [true, next];
     this.#show();
   }
 
@@ -111,11 +105,15 @@ export class ThreadList {
       const changed = await client.changeThread(id, changes);
       this.put(changed);
       this.hooks.changed(changed);
+      return changed;
     });
     return [
       { label: "Rename", icon: "edit", run: async () => { const title = await asked("Rename the conversation", "Title", thread.title ?? ""); if (title) change({ title }); } },
       { label: thread.pinned ? "Unpin" : "Pin", icon: "pin", run: () => change({ pinned: !thread.pinned }) },
-      { label: thread.archived ? "Back from the archive" : "Archive", icon: "archive", run: () => change({ archived: !thread.archived }) },
+      { label: thread.archived ? "Back from the archive" : "Archive", icon: "archive", run: async () => {
+        const changed = await change({ archived: !thread.archived });
+        if (changed?.archived) notify("The conversation is archived: the menu of your account leads to it.");
+      } },
       { label: "Export as text", icon: "download", run: () => download(`/chat/threads/${id}/export/`) },
       { label: "Export with all versions", icon: "download", run: () => download(`/chat/threads/${id}/export/?format=json`) },
       { label: "Delete", icon: "bin", danger: true, run: async () => {
@@ -148,7 +146,7 @@ export class ThreadList {
         h("p", { class: "empty" }, "Archived conversations")] : []),
       ...[...groups].map(([name, items]) => h("section", {}, h("h2", {}, name), h("ul", {}, ...items))),
       ...(groups.size ? [] : [h("p", { class: "empty" }, this.#archived ? "There are none." : "Your conversations will be here.")]),
-      ...(this.#next ? [h("button", { type: "button", class: "quiet", onclick: () => attempt(() => this.#more()) }, "Show more")] : []));
+      ...(this.#next ? [h("button", { type: "button", class: "quiet", onclick: () => attempt(() => this.load(this.#next ?? undefined)) }, "Show more")] : []));
     if (focused !== document.activeElement) focused?.focus();
   }
 
