@@ -54,6 +54,12 @@ RATE_LIMIT_HEADERS = (
     Header("RateLimit-Remaining", "How many of them are left.", {"type": "integer"}),
     Header("RateLimit-Reset", "Seconds until there are as many again.", {"type": "integer"}),
 )
+REFUSED_UNCOUNTED = (  # before anybody knows whose call it is
+    HTTPStatus.UNAUTHORIZED,
+    HTTPStatus.REQUEST_TIMEOUT,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+)
 RETRY_AFTER = Header("Retry-After", "Seconds to wait.", {"type": "integer"})
 
 
@@ -177,8 +183,10 @@ class Document(OpenAPISchema):
         by_status: dict[int, set[str]] = {}
         for error in self.errors(operation):
             by_status.setdefault(error.status, set()).add(error.code)
+        counts = tuple(header for header in said.response_headers if header in RATE_LIMIT_HEADERS)
         for status, codes in sorted(by_status.items()):
-            responses.setdefault(status, self.error_response(status, codes))
+            headers = () if status in REFUSED_UNCOUNTED else counts
+            responses.setdefault(status, self.error_response(status, codes, headers))
         return responses
 
     def errors(self, operation: Operation) -> set[Error]:
@@ -192,14 +200,17 @@ class Document(OpenAPISchema):
             errors.add(NotFound)
         return errors
 
-    def error_response(self, status: int, codes: Iterable[str]) -> dict[str, Any]:
-        """Return the response with one of these errors."""
+    def error_response(
+        self, status: int, codes: Iterable[str], headers: tuple[Header, ...]
+    ) -> dict[str, Any]:
+        """Return the response with one of these errors and with these headers."""
         reference = {"$ref": REFERENCE.format(model=self.error_schema(status, sorted(codes)))}
-        waits = status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
+        if status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
+            headers = (*headers, RETRY_AFTER)
         return {
             "description": HTTPStatus(status).phrase,
             "content": {self.api.renderer.media_type: {"schema": reference}},
-            **({"headers": headers_of((RETRY_AFTER,))} if waits else {}),
+            **({"headers": headers_of(headers)} if headers else {}),
         }
 
     def error_schema(self, status: int, codes: list[str]) -> str:

@@ -230,7 +230,7 @@ def test_the_walk_of_the_readme_works(
 
 
 def test_the_commands_for_scripts_work(
-    ann: Caller, start_server: StartServer, tmp_path: Path
+    ann: Caller, start_server: StartServer, tmp_path: Path, ollama: ScriptedOllama
 ) -> None:
     server = start_server()
     environment = javascript.environment(
@@ -242,13 +242,17 @@ def test_the_commands_for_scripts_work(
     )
     said = []
     for command in commands_of(SCRIPTS.read_text()):
+        if "--schema" in command:
+            ollama.script = Script(['{"colour": "blue", "reason": "light"}'])
         said.append(run(command, tmp_path, environment))
 
-    login, token, whole, streamed, httpie, _key, _file, llm = said
+    login, token, whole, streamed, httpie, _key, _file, llm, colour = said
     assert '"Login successful"' in login
     assert '"token":"llama_' in token
     for answer in (whole, streamed, httpie, llm):
         assert "You said: Why is the sky blue?" in answer
+    assert '"blue"' in colour
+    assert list(ollama.chats[-1].body["format"]["properties"]) == ["colour", "reason"]
 
 
 def test_the_script_with_openais_client_works(

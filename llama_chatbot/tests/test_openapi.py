@@ -17,6 +17,7 @@ from openapi_spec_validator import validate
 from testing import javascript
 from testing.people import Caller, token_of
 
+DOCS = javascript.ROOT / "docs" / "api.md"
 SNAPSHOT = Path(__file__).with_name("openapi.json")
 NO_TYPE = re.compile(r"\b(any|unknown)\b")
 
@@ -66,6 +67,25 @@ def test_every_call_says_how_it_fails_and_who_may_make_it(document: dict[str, An
         assert {"400", "500", "503"} <= call["responses"].keys(), call["operationId"]
         if call["security"] and {} not in call["security"]:
             assert "401" in call["responses"], call["operationId"]
+
+
+def test_the_headers_of_an_answer_are_those_of_the_document(
+    document: dict[str, Any], ann: Caller, nobody: Caller
+) -> None:
+    said = document["paths"]["/chat/threads/{thread_id}/update-title/"]["put"]["responses"]
+    thread = ann.thread()
+    path = "/chat/threads/{}/update-title/"
+
+    for answer in (
+        ann.put(path.format(thread.pk), json={"title": "Llamas"}),
+        ann.put(path.format(thread.pk), json={"title": " "}),
+        ann.put(path.format(thread.pk), content=b"Llamas"),
+        ann.put(path.format(999), json={"title": "Llamas"}),
+        nobody.put(path.format(thread.pk), json={"title": "Llamas"}),
+    ):
+        sent = {name for name in answer.headers if name.startswith("ratelimit-")}
+        documented = said[str(answer.status_code)].get("headers", {})
+        assert sent == {name.lower() for name in documented}, answer.text
 
 
 @pytest.mark.parametrize(
@@ -145,9 +165,8 @@ def test_openapi_python_client_makes_one_that_mypy_passes_and_calls(
 ) -> None:
     thread = ann.thread(title="Llamas")
     program = str(Path(sys.executable).with_name("openapi-python-client"))
-    (tmp_path / "config.yml").write_text(  # it knows no lines of JSON by itself
-        "content_type_overrides: {application/x-ndjson: application/octet-stream}"
-    )
+    config = javascript.snippets(DOCS)["openapi-python-client.yml"]
+    (tmp_path / "config.yml").write_text(config)
     files = ("--path", file, "--output-path", tmp_path / "llama_api")
     options = (*files, "--config", tmp_path / "config.yml", "--fail-on-warning")
     made = subprocess.run(
