@@ -1,4 +1,9 @@
-/** Whatever the server refuses, or a reply fails with. */
+/**
+ * Whatever goes wrong with a call or a reply, but for what the caller's own `signal` ends.
+ *
+ * Beside the server's own codes there are `unreachable`, and `unreadable` for an answer that is
+ * none of the server's, such as a proxy's page.
+ */
 export class ChatError extends Error {
     /**
      * @param {{error: string, code: string, fields?: Record<string, string[]>,
@@ -22,7 +27,8 @@ export class ChatError extends Error {
 export class Client {
     /**
      * @param {{server?: string, token?: string, fetch?: typeof fetch}} [options] `server` is its
-     *   origin, by default the page's own; without a `token` the session's cookie says who it is
+     *   origin, by default the page's own; without a `token` the session's cookie says who it is,
+     *   which the client keeps by itself where it runs in no browser
      */
     constructor({ server, token, fetch }?: {
         server?: string;
@@ -124,12 +130,13 @@ export class Client {
      * @returns {AsyncGenerator<ThreadEvent, void, void>}
      */
     events(signal?: AbortSignal): AsyncGenerator<ThreadEvent, void, void>;
+    #private;
 }
 /**
  * A reply as it is written: an async iterable of its events, over lost connections.
  *
- * `text` and `thinking` are always what is true by now, a `rewind` included. A reply that fails
- * throws a `ChatError`. Whoever leaves the loop stops reading, not the reply.
+ * `text`, `thinking` and `status` are always what is true by now, a `rewind` included. A reply that
+ * fails throws a `ChatError`. Whoever leaves the loop stops reading, not the reply.
  */
 export class Reply {
     /**
@@ -147,7 +154,6 @@ export class Reply {
     }, before?: Message);
     /** @type {number | null} */ id: number | null;
     /** @type {number | null} */ messageId: number | null;
-    /** @type {Status} */ status: Status;
     /** @type {Usage | null} */ usage: Usage | null;
     client: Client;
     how: {
@@ -158,6 +164,7 @@ export class Reply {
         signal?: AbortSignal;
     };
     thread: number | null;
+    /** @type {Status} */ status: Status;
     text: string;
     thinking: string;
     offset: number;

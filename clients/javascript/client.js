@@ -41,7 +41,12 @@ const NDJSON = "application/x-ndjson";
 const LONGEST_WAIT = 8000; // ms between two tries to connect again
 const MOST_TRIES = 8; // without anything new in between
 
-/** Whatever the server refuses, or a reply fails with. */
+/**
+ * Whatever goes wrong with a call or a reply, but for what the caller's own `signal` ends.
+ *
+ * Beside the server's own codes there are `unreachable`, and `unreadable` for an answer that is
+ * none of the server's, such as a proxy's page.
+ */
 export class ChatError extends Error {
   /**
    * @param {{error: string, code: string, fields?: Record<string, string[]>,
@@ -62,9 +67,12 @@ export class ChatError extends Error {
 
 /** The calls of one server, as one user. */
 export class Client {
+  #cookie = "";
+
   /**
    * @param {{server?: string, token?: string, fetch?: typeof fetch}} [options] `server` is its
-   *   origin, by default the page's own; without a `token` the session's cookie says who it is
+   *   origin, by default the page's own; without a `token` the session's cookie says who it is,
+   *   which the client keeps by itself where it runs in no browser
    */
   constructor({ server = "", token, fetch = globalThis.fetch } = {}) {
     this.server = server.replace(/\/$/, "");
@@ -85,21 +93,21 @@ export class Client {
     const given = Object.entries(query).filter(([, value]) => value !== undefined);
     const search = given.length ? `?${new URLSearchParams(given.map(([k, v]) => [k, `${v}`]))}` : "";
     const answer = await this.fetch(this.server + path + search, {
-      method,
+      method, signal, body: body && JSON.stringify(body),
       credentials: this.token ? "omit" : "include",
       headers: {
         ...(body && { "Content-Type": "application/json" }),
         ...(this.token && { Authorization: `Bearer ${this.token}` }),
+        ...(this.#cookie && { Cookie: this.#cookie }),
         ...headers,
       },
-      body: body && JSON.stringify(body),
-      signal,
-    });
+    }).catch(lost(signal));
+    // A browser keeps cookies by itself, and shows none of them.
+    this.#cookie = answer.headers.get("Set-Cookie")?.match(/\bsessionid=[^;]*/)?.[0] ?? this.#cookie;
     if (answer.ok) return answer;
-    const seconds = answer.headers.get("Retry-After");
     const told = await answer.json().catch(() => null);
-    const unreadable = { error: `The server answered ${answer.status}.`, code: "unreadable" };
-    throw new ChatError(told?.code ? told : unreadable, answer.status, seconds ? Number(seconds) : null);
+    if (!told?.code) throw unreadable(answer);
+    throw new ChatError(told, answer.status, Number(answer.headers.get("Retry-After")) || null);
   }
 
   /**
@@ -111,7 +119,8 @@ export class Client {
    * @returns {Promise<any>}
    */
   async call(method, path, options) {
-    return (await this.request(method, path, options)).json();
+    const answer = await this.request(method, path, options);
+    return parse(await answer.text().catch(lost(options?.signal)), answer);
   }
 
   /** @param {string} username @param {string} email @param {string} password */
@@ -210,14 +219,15 @@ export class Client {
     for (let tries = 0, last = ""; !signal?.aborted; tries += 1) {
       try {
         const headers = { Accept: NDJSON, ...(last && { "Last-Event-ID": last }) };
-        for await (const event of lines(await this.request("GET", "/chat/events/", { headers, signal }))) {
+        const answer = await this.request("GET", "/chat/events/", { headers, signal });
+        for await (const event of lines(answer, signal)) {
           const isNews = event.type !== "start" || !last;
           [tries, last] = [0, event.event_id ?? last];
           if (isNews) yield event;
         }
       } catch (error) {
         if (signal?.aborted) return;
-        if (error instanceof ChatError && error.status !== 503) throw error;
+        if (!passes(error, true)) throw error;
       }
       await pause(tries);
     }
@@ -227,13 +237,12 @@ export class Client {
 /**
  * A reply as it is written: an async iterable of its events, over lost connections.
  *
- * `text` and `thinking` are always what is true by now, a `rewind` included. A reply that fails
- * throws a `ChatError`. Whoever leaves the loop stops reading, not the reply.
+ * `text`, `thinking` and `status` are always what is true by now, a `rewind` included. A reply that
+ * fails throws a `ChatError`. Whoever leaves the loop stops reading, not the reply.
  */
 export class Reply {
   /** @type {number | null} */ id = null;
   /** @type {number | null} */ messageId = null;
-  /** @type {Status} */ status = "generating";
   /** @type {Usage | null} */ usage = null;
   #hasBegun = false;
 
@@ -248,6 +257,7 @@ export class Reply {
     this.how = how;
     this.thread = how.thread ?? null;
     this.id = before?.id ?? null;
+    /** @type {Status} */ this.status = before?.status ?? "generating";
     this.text = before?.content ?? "";
     this.thinking = before?.thinking ?? "";
     this.offset = [...this.text].length; // in characters, which is not in UTF-16
@@ -255,18 +265,21 @@ export class Reply {
 
   /** @returns {AsyncGenerator<ReplyEvent, void, void>} */
   async *[Symbol.asyncIterator]() {
+    const { path, headers, signal } = this.how;
     for (let tries = 0; ; tries += 1) {
       try {
-        for await (const event of lines(await this.#open())) {
+        for await (const event of lines(await this.#open(), signal)) {
           tries = 0;
-          if (event.type === "error") throw new ChatError(event);
           if (this.#take(event)) yield event;
           if (event.type === "end") return;
         }
+        throw new ChatError(UNREACHABLE); // it has ended without an end
       } catch (error) {
-        const isRefused = error instanceof ChatError && error.status !== 503;
-        if (isRefused || this.how.signal?.aborted || tries >= MOST_TRIES) throw error;
-        if (error instanceof ChatError && !this.#hasBegun) throw error;
+        const isSafe = this.#hasBegun || !path || headers?.["Idempotency-Key"];
+        if (!isSafe || tries >= MOST_TRIES || !passes(error, this.#hasBegun)) {
+          if (this.id === null) this.status = "failed";
+          throw error;
+        }
       }
       await pause(tries);
     }
@@ -283,8 +296,7 @@ export class Reply {
     const headers = { Accept: NDJSON, ...this.how.headers };
     if (!this.#hasBegun && path) return this.client.request("POST", path, { body, headers, signal });
     const followed = `/chat/streaming-response/${this.thread}/`;
-    const query = { offset: this.offset };
-    const answer = await this.client.request("GET", followed, { query, headers, signal });
+    const answer = await this.client.request("GET", followed, { query: { offset: this.offset }, headers, signal });
     if (answer.status === 204) throw new ChatError(GONE, 204);
     return answer;
   }
@@ -295,9 +307,8 @@ export class Reply {
       const isNew = !this.#hasBegun;
       if (this.id !== null && this.id !== event.reply_id) throw new ChatError(GONE, 204);
       this.#hasBegun = true;
-      this.id = event.reply_id;
-      this.messageId = event.message_id;
-      this.thread = event.thread_id;
+      [this.id, this.messageId] = [event.reply_id, event.message_id];
+      [this.thread, this.status] = [event.thread_id, "generating"];
       if (!this.offset) this.thinking = ""; // which then comes again
       return isNew;
     }
@@ -309,33 +320,64 @@ export class Reply {
     }
     if (event.type === "delta" || event.type === "rewind") this.offset = event.offset;
     if (event.type === "end") [this.status, this.usage] = [event.status, event.usage];
+    if (event.type === "error") {
+      this.status = ENDINGS[event.code] ?? "failed";
+      throw new ChatError(event);
+    }
     return true;
   }
 }
 
+/** What a reply is after an error. @type {Record<string, Status>} */
+const ENDINGS = { reply_interrupted: "interrupted", not_authenticated: "generating" };
+const UNREACHABLE = { error: "The server cannot be reached. Check the connection and try again.", code: "unreachable" };
 const GONE = { error: "Another reply has taken the place of this one.", code: "reply_gone" };
 
-/** @param {number} tries that have failed in a row @returns {Promise<void>} */
-function pause(tries) {
-  return new Promise((wake) => setTimeout(wake, Math.min(LONGEST_WAIT, 250 * 2 ** tries)));
+/** Throw what a connection was lost by, unless `signal` did it. @param {AbortSignal} [signal] @returns {(error: unknown) => never} */
+const lost = (signal) => (error) => {
+  throw signal?.aborted ? error : Object.assign(new ChatError(UNREACHABLE), { cause: error });
+};
+
+/** @param {Response} answer that is none of the server's */
+const unreadable = ({ status }) =>
+  new ChatError({ error: `The server's answer (${status}) cannot be read.`, code: "unreadable" }, status);
+
+/** Return whether it passes by itself: a lost connection, a proxy's page, a server that begins. @param {unknown} error @param {boolean} isKnown whether the server has answered before */
+function passes(error, isKnown) {
+  if (!(error instanceof ChatError)) return false;
+  const isProxys = error.code === "unreadable" && error.status >= 500;
+  return error.code === "unreachable" || isProxys || (isKnown && error.status === 503);
 }
+
+/** @param {string} text @param {Response} answer @returns {any} */
+function parse(text, answer) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw unreadable(answer);
+  }
+}
+
+/** @param {number} tries that have failed in a row @returns {Promise<void>} */
+const pause = (tries) =>
+  new Promise((wake) => setTimeout(wake, Math.min(LONGEST_WAIT, 250 * 2 ** tries)));
 
 /** @returns {string} */
-function randomKey() {
-  return Array.from(crypto.getRandomValues(new Uint32Array(4)), (n) => n.toString(36)).join("-");
-}
+const randomKey = () =>
+  Array.from(crypto.getRandomValues(new Uint32Array(4)), (n) => n.toString(36)).join("-");
 
-/** Read the lines of a stream as JSON. @param {Response} answer @returns {AsyncGenerator<any, void, void>} */
-async function* lines(answer) {
+/** Read the lines of a stream as JSON. @param {Response} answer @param {AbortSignal} [signal] @returns {AsyncGenerator<any, void, void>} */
+async function* lines(answer, signal) {
+  if (!answer.headers.get("Content-Type")?.startsWith(NDJSON)) throw unreadable(answer);
   const reader = answer.body?.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   try {
     while (reader) {
-      const { done, value } = await reader.read();
+      const { done, value } = await reader.read().catch(lost(signal));
       if (done) return;
       const whole = (rest + value).split("\n");
       rest = whole.pop() ?? "";
-      for (const line of whole) if (line) yield JSON.parse(line);
+      for (const line of whole) if (line) yield parse(line, answer);
     }
   } finally {
     await reader?.cancel().catch(() => {});

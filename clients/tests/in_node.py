@@ -13,11 +13,14 @@ PACKAGE = javascript.ROOT / "clients" / "javascript"
 
 AWKWARD = ["one \U0001f999\n\n", "two\u2028", "three\u0085 ", "four"]
 
-BEGINNING = f"""
+IMPORT = f"""
 import {{ ChatError, Client }} from {json.dumps(str(PACKAGE / "client.js"))};
-const client = new Client({{ server: process.env.URL, token: process.env.TOKEN }});
 const say = (value) => console.log(JSON.stringify(value));
 """
+CLIENT = """
+const client = new Client({ server: process.env.URL, token: process.env.TOKEN });
+"""
+BEGINNING = IMPORT + CLIENT
 
 
 def environment(caller: Caller) -> dict[str, str]:
@@ -25,10 +28,13 @@ def environment(caller: Caller) -> dict[str, str]:
 
 
 def run(caller: Caller, code: str) -> list[Any]:
-    """Run a module with the client in Node; return what it says."""
-    module = ("--input-type=module", "-e", BEGINNING + code)
-    address = environment(caller)
-    wrote = javascript.run("node", *module, URL=address["URL"], TOKEN=address["TOKEN"])
+    """Run a module with a client that has a token in Node; return what it says."""
+    return in_node(CLIENT + code, **environment(caller))
+
+
+def in_node(code: str, **variables: str) -> list[Any]:
+    """Run a module in Node that makes its own client; return what it says."""
+    wrote = javascript.run("node", "--input-type=module", "-e", IMPORT + code, **variables)
     return [json.loads(line) for line in wrote.split("\n") if line]
 
 

@@ -52,7 +52,7 @@ def test_the_client_is_small_and_has_no_dependencies() -> None:
     code = (PACKAGE / "client.js").read_text()
     without_comments = re.sub(r"/\*\*.*?\*/|//[^\n]*", "", code, flags=re.DOTALL)
 
-    assert 100 < len([line for line in without_comments.splitlines() if line.strip()]) <= 200
+    assert 100 < len([line for line in without_comments.splitlines() if line.strip()]) <= 225
     assert "import " not in without_comments
     assert "dependencies" not in json.loads((PACKAGE / "package.json").read_text())
 

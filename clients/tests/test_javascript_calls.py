@@ -1,8 +1,8 @@
 """The JavaScript client's calls, in Node."""
 
 from chat.models import Thread
-from clients.tests.in_node import AWKWARD, run
-from testing.people import Caller
+from clients.tests.in_node import AWKWARD, in_node, run
+from testing.people import PASSWORD, Caller
 from testing.replies import reply_of
 from testing.scripted_ollama import Script, ScriptedOllama
 
@@ -62,7 +62,7 @@ def test_errors_are_of_one_class(ann: Caller, ollama: ScriptedOllama) -> None:
         f"""
         const failed = async (reply) => {{
           const error = await reply.whole().catch((error) => error);
-          return [error instanceof ChatError, error.status, error.code, reply.text];
+          return [error instanceof ChatError, error.status, error.code, reply.text, reply.status];
         }};
         const invalid = await client.newThread({{ model: "gpt" }}).catch((error) => error);
         say([
@@ -76,10 +76,10 @@ def test_errors_are_of_one_class(ann: Caller, ollama: ScriptedOllama) -> None:
     )
 
     assert said == [
-        [True, 0, "model_unavailable", ""],
-        [True, 0, "model_unavailable", "one "],
-        [True, 400, "invalid", ""],
-        [True, 404, "not_found", ""],
+        [True, 0, "model_unavailable", "", "failed"],
+        [True, 0, "model_unavailable", "one ", "failed"],
+        [True, 400, "invalid", "", "failed"],
+        [True, 404, "not_found", "", "failed"],
         ["model"],
     ]
 
@@ -132,3 +132,60 @@ def test_a_thread_begins_with_its_message_and_its_reply_is_written_once_more_and
     assert is_same
     assert whole == f"two {more}" == second.content
     assert more
+
+
+def test_no_server_and_what_is_none_of_its_answers_are_errors_of_that_class(npm: None) -> None:
+    (said,) = in_node(
+        """
+        import http from "node:http";
+        const answers = [
+          (answer) => answer.end("<h1>Hello</h1>"),
+          (answer) => answer.writeHead(502).end("<h1>Bad gateway</h1>"),
+          (answer) => { answer.write('{"user": '); setTimeout(() => answer.destroy(), 50); },
+          (answer) => answer.end("<h1>Hello</h1>"), // to a send
+        ];
+        const host = http.createServer((_, answer) => answers.shift()(answer));
+        await new Promise((begun) => host.listen(0, "127.0.0.1", begun));
+        const client = new Client({ server: `http://127.0.0.1:${host.address().port}` });
+        const caught = async (call) => {
+          const error = await call.catch((error) => error);
+          return [error instanceof ChatError, error.status, error.code];
+        };
+        const errors = [];
+        for (let calls = 0; calls < 3; calls += 1) errors.push(await caught(client.user()));
+        errors.push(await caught(client.send(1, "Hello").whole()));
+        host.close();
+        errors.push(await caught(client.user()));
+        const none = await client.user().catch((error) => error);
+        const aborted = await client.call("GET", "/auth/status/", { signal: AbortSignal.abort() })
+          .catch((error) => error);
+        say([...errors, none.cause.message, aborted.name]);
+        """
+    )
+
+    assert said == [
+        [True, 200, "unreadable"],
+        [True, 502, "unreadable"],
+        [True, 0, "unreachable"],
+        [True, 200, "unreadable"],
+        [True, 0, "unreachable"],
+        "fetch failed",
+        "AbortError",
+    ]
+
+
+def test_it_stays_logged_in_without_a_browser_until_it_logs_out(ann: Caller) -> None:
+    (said,) = in_node(
+        f"""
+        const client = new Client({{ server: process.env.URL }});
+        const names = [await client.user()];
+        await client.login("ann", "{PASSWORD}");
+        names.push((await client.user()).username, (await client.threads()).threads.length);
+        await client.logout();
+        names.push(await client.user());
+        say(names);
+        """,
+        URL=str(ann.base_url).rstrip("/"),
+    )
+
+    assert said == [None, "ann", 0, None]

@@ -1,8 +1,12 @@
 """The JavaScript client, in Node, goes on by itself over whatever cuts its connections."""
 
 import json
+from pathlib import Path
+
+import pytest
 
 from chat.models import Thread
+from clients.tests.gateways import GATEWAYS, nginx
 from clients.tests.in_node import AWKWARD, BEGINNING, run, running
 from testing import javascript
 from testing.people import Caller
@@ -96,7 +100,8 @@ def test_a_send_that_never_arrived_is_repeated_once_there_is_a_server(
 def test_a_rewind_takes_back_what_is_void(npm: None) -> None:
     code = """
     const lines = (...events) => new Response(
-      events.map((event) => JSON.stringify(event) + "\\n").join("\\n"));
+      events.map((event) => JSON.stringify(event) + "\\n").join("\\n"),
+      { headers: { "Content-Type": "application/x-ndjson" } });
     const start = { type: "start", reply_id: 2, message_id: 1, thread_id: 1 };
     const answers = [
       lines(start, { type: "delta", text: "a\U0001f999bc", offset: 4 }),
@@ -190,3 +195,86 @@ def test_events_end_with_the_login(ann: Caller) -> None:
         ann.user.tokens.all().delete()
 
     assert said == [[True, "not_authenticated"]]
+
+
+def test_it_goes_on_behind_a_gateway_whose_server_restarts(
+    ann: Caller, start_server: StartServer, ollama: ScriptedOllama, tmp_path: Path
+) -> None:
+    server = start_server()
+    thread = ann.thread()
+    ollama.script = Script(AWKWARD, hold_after=2)
+    with (
+        nginx(tmp_path, server) as gateway,
+        Caller(gateway.url, ann.user) as caller,
+        running(
+            caller,
+            f"""
+            const reply = client.send({thread.pk}, "Count");
+            say([await reply.whole(), reply.status]);
+            """,
+        ) as said,
+    ):
+        wait_until(lambda: Thread.objects.filter(messages__content="".join(AWKWARD[:2])), 20)
+        server.kill()
+        wait_until(gateway.refusals, 20)
+        server.start()
+        ollama.release()
+        wait_for_status(thread, "complete", 30)
+
+    assert said == [["".join(AWKWARD), "complete"]]
+    assert thread.messages.count() == 2
+
+
+@pytest.mark.parametrize("name", sorted(GATEWAYS))
+def test_a_send_that_only_a_gateway_heard_is_repeated(
+    npm: None, ann: Caller, start_server: StartServer, tmp_path: Path, name: str
+) -> None:
+    server = start_server()
+    thread = ann.thread()
+    server.kill()
+    with (
+        GATEWAYS[name](tmp_path, server) as gateway,
+        Caller(gateway.url, ann.user) as caller,
+        running(caller, f'say(await client.send({thread.pk}, "Hello").whole());') as said,
+    ):
+        wait_until(gateway.refusals, 20)
+        server.start()
+
+    assert said == ["You said: Hello"]
+    assert thread.messages.count() == 2
+
+
+def test_what_is_not_safe_to_repeat_is_not_repeated(npm: None) -> None:
+    code = """
+    let calls = 0;
+    const mock = async () => {
+      calls += 1;
+      return new Response("<h1>Bad gateway</h1>", { status: 502 });
+    };
+    const reply = { id: 2, content: "one ", status: "stopped" };
+    const more = new Client({ fetch: mock }).continue(1, reply);
+    const error = await more.whole().catch((error) => error);
+    say([error instanceof ChatError, error.status, error.code, more.status, calls]);
+    """
+    wrote = javascript.run("node", "--input-type=module", "-e", BEGINNING + code)
+
+    assert json.loads(wrote) == [True, 502, "unreadable", "stopped", 1]
+
+
+def test_a_reply_that_its_server_did_not_survive_is_interrupted(npm: None) -> None:
+    code = """
+    const events = [
+      { type: "start", reply_id: 2, message_id: 1, thread_id: 1 },
+      { type: "delta", text: "one ", offset: 4 },
+      { type: "error", error: "It stopped.", code: "reply_interrupted", reply_kept: true },
+    ];
+    const written = events.map((event) => JSON.stringify(event) + "\\n").join("");
+    const headers = { "Content-Type": "application/x-ndjson" };
+    const mock = async () => new Response(written, { headers });
+    const reply = new Client({ fetch: mock }).send(1, "Count");
+    const error = await reply.whole().catch((error) => error);
+    say([error.code, error.replyKept, reply.status, reply.text]);
+    """
+    wrote = javascript.run("node", "--input-type=module", "-e", BEGINNING + code)
+
+    assert json.loads(wrote) == ["reply_interrupted", True, "interrupted", "one "]

@@ -12,6 +12,7 @@ import { attempt, ChatError, client, countDown, words } from "./server.js";
  */
 
 const PAGE = 40; // messages
+const LOST = ["unreachable", "unreadable"]; // codes of errors that say nothing of the reply
 
 export class Conversation {
   /** @type {number | null} */ thread = null;
@@ -198,7 +199,8 @@ export class Conversation {
       this.list.take({ type: "reply_ended", thread_id: reply.thread ?? 0 });
     } catch (error) {
       if (!isCurrent()) return;
-      if (!isBegun || (error instanceof ChatError && !error.replyKept && !reply.text)) refused?.(error);
+      const isRefused = error instanceof ChatError && !LOST.includes(error.code) && !error.replyKept && !reply.text;
+      if (!isBegun || isRefused) refused?.(error);
       this.#explain(error);
     }
     if (!isCurrent()) return;
@@ -227,7 +229,7 @@ export class Conversation {
     const button = (/** @type {string} */ label, /** @type {() => unknown} */ onclick) => h("button", { type: "button", class: "link", onclick }, label);
     const code = error instanceof ChatError ? error.code : "";
     const opened = this.#opened;
-    let action = code ? undefined : button("Try again", () => attempt(() => this.refresh()));
+    let action = code && !LOST.includes(code) ? undefined : button("Try again", () => attempt(() => this.refresh()));
     if (code === "model_missing") action = button("Choose another model", () => this.#change());
     if (code === "reply_gone" || (error instanceof ChatError && error.status === 401)) return;
     this.note?.abort();

@@ -59,7 +59,7 @@ export async function attempt(action) {
   try {
     return await action();
   } catch (error) {
-    const isTold = error instanceof ChatError ? error.status === 401 : error instanceof TypeError && lost;
+    const isTold = error instanceof ChatError && (error.status === 401 || (error.code === "unreachable" && lost));
     if (!isTold) notify(words(error), { error: true });
     return undefined;
   }
