@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,7 +26,8 @@ AI_SDK = {"Accept": "text/event-stream; profile=ai-sdk"}
 
 MAIN = """
 import { createRoot } from "react-dom/client";
-import { Chat, loadMessages } from "./chat.jsx";
+import { Chat } from "./chat.jsx";
+import { loadMessages } from "./messages.js";
 
 const [server, thread] = location.hash.slice(1).split("|");
 const loaded = await loadMessages(server, thread);
@@ -214,6 +216,117 @@ def test_a_reply_without_a_word_is_an_error_and_no_message(
 
     expect(front_end.page.get_by_role("alert")).to_be_visible()
     front_end.shows("Hello")
+
+
+@pytest.mark.parametrize(("text", "status"), [("Early", 500), (" ", 200)])
+def test_a_send_that_fails_in_the_middle_keeps_the_conversation(
+    front_end: FrontEnd, ann: Caller, ollama: ScriptedOllama, text: str, status: int
+) -> None:
+    """The model fails before its first word, or the server refuses a blank text."""
+    thread = ann.thread()
+    front_end.open(thread)
+    front_end.send("My name is Ann")
+    front_end.shows("My name is Ann", "You said: My name is Ann")
+    first = reply_of(thread)
+    ollama.script = Script(["No."], status=status)
+    front_end.send(text)
+    expect(front_end.page.get_by_role("alert")).to_be_visible()
+    ollama.script = Script(["Ann."])
+
+    front_end.send("What is my name?")
+
+    front_end.shows(
+        "My name is Ann", "You said: My name is Ann", text.strip(), "What is my name?", "Ann."
+    )
+    said = [message["content"] for message in ollama.chats[-1].messages]
+    assert said[-3:] == ["My name is Ann", "You said: My name is Ann", "What is my name?"]
+    second = reply_of(thread).parent
+    assert second
+    assert second.parent_id == first.pk
+
+
+@pytest.mark.parametrize("before", [[], ["Hello", "You said: Hello"]])
+def test_again_after_a_send_that_failed_answers_its_question(
+    front_end: FrontEnd, ann: Caller, ollama: ScriptedOllama, before: list[str]
+) -> None:
+    thread = ann.thread()
+    front_end.open(thread)
+    for text in before[:1]:
+        front_end.send(text)
+        front_end.shows(*before)
+    ollama.script = Script(status=500)
+    front_end.send("Early")
+    expect(front_end.page.get_by_role("alert")).to_be_visible()
+    ollama.script = Script(["First."])
+    again = front_end.page.get_by_role("button", name="Again")
+
+    again.click()
+    front_end.shows(*before, "Early", "First.")
+    ollama.script = Script(["Second."])
+    again.click()
+
+    front_end.shows(*before, "Early", "Second.")
+    front_end.page.reload()
+    front_end.shows(*before, "Early", "Second.")
+    questions = thread.messages.filter(sender="user").order_by("pk")
+    assert [question.content for question in questions] == [*before[:1], "Early"]
+
+
+def test_again_that_fails_keeps_the_conversation(
+    front_end: FrontEnd, ann: Caller, ollama: ScriptedOllama
+) -> None:
+    thread = ann.thread()
+    front_end.open(thread)
+    front_end.send("Hello")
+    front_end.shows("Hello", "You said: Hello")
+    ollama.script = Script(status=500)
+    front_end.page.get_by_role("button", name="Again").click()
+    expect(front_end.page.get_by_role("alert")).to_be_visible()
+    ollama.script = Script(["Fine."])
+
+    front_end.send("Go on")
+
+    front_end.shows("Hello", "Go on", "Fine.")
+    front_end.page.reload()
+    front_end.shows("Hello", "You said: Hello", "Go on", "Fine.")
+
+
+def test_a_message_that_never_arrived_stays_and_can_be_sent_again(
+    front_end: FrontEnd, ann: Caller
+) -> None:
+    front_end.open(ann.thread())
+    front_end.send("Hello")
+    front_end.shows("Hello", "You said: Hello")
+    front_end.server.kill()
+    front_end.send("Lost")
+    expect(front_end.page.get_by_role("alert")).to_be_visible()
+    front_end.server.start()
+    expect(front_end.page.get_by_role("alert")).not_to_be_visible(timeout=20_000)
+    front_end.shows("Hello", "You said: Hello", "Lost")
+
+    front_end.page.get_by_role("button", name="Again").click()
+
+    front_end.shows("Hello", "You said: Hello", "Lost", "You said: Lost")
+
+
+def test_a_file_is_refused_in_words(npm: None, ann: Caller, tmp_path: Path) -> None:
+    code = """
+    import { Chat } from "@ai-sdk/react";
+    import { transportOf } from "./transport.js";
+    const chat = new Chat({ transport: transportOf(process.env.SERVER, process.env.THREAD) });
+    const file = { type: "file", mediaType: "image/png", url: "data:image/png;base64,AA==" };
+    await chat.sendMessage({ text: "What is this?", files: [file] });
+    console.log(JSON.stringify([chat.status, chat.error.message]));
+    """
+    thread = ann.thread()
+    javascript.bundle(tmp_path, {**javascript.snippets(DOCS), "main.jsx": code})
+    (tmp_path / "package.json").write_text('{"type": "module"}')
+    where = {"SERVER": str(ann.base_url).rstrip("/"), "THREAD": str(thread.pk)}
+
+    wrote = javascript.run("node", tmp_path / "page.js", **where)
+
+    assert json.loads(wrote) == ["error", "Files cannot be sent, only text."]
+    assert not thread.messages.exists()
 
 
 async def test_a_rewind_empties_the_message_and_says_what_is_left_of_it(npm: None) -> None:
