@@ -134,7 +134,7 @@ def test_a_thread_begins_with_its_message_and_its_reply_is_written_once_more_and
     assert more
 
 
-def test_no_server_and_what_is_none_of_its_answers_are_errors_of_that_class(npm: None) -> None:
+def test_a_missing_server_and_a_foreign_answer_are_errors_of_the_same_class(npm: None) -> None:
     (said,) = in_node(
         """
         import http from "node:http";
@@ -174,7 +174,7 @@ def test_no_server_and_what_is_none_of_its_answers_are_errors_of_that_class(npm:
     ]
 
 
-def test_it_stays_logged_in_without_a_browser_until_it_logs_out(ann: Caller) -> None:
+def test_the_client_stays_logged_in_without_a_browser_until_it_logs_out(ann: Caller) -> None:
     (said,) = in_node(
         f"""
         const client = new Client({{ server: process.env.URL }});

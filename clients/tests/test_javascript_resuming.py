@@ -197,7 +197,7 @@ def test_events_end_with_the_login(ann: Caller) -> None:
     assert said == [[True, "not_authenticated"]]
 
 
-def test_it_goes_on_behind_a_gateway_whose_server_restarts(
+def test_the_client_goes_on_behind_a_gateway_whose_server_restarts(
     ann: Caller, start_server: StartServer, ollama: ScriptedOllama, tmp_path: Path
 ) -> None:
     server = start_server()
