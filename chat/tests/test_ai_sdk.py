@@ -321,9 +321,9 @@ def test_a_file_is_refused_in_words(npm: None, ann: Caller, tmp_path: Path) -> N
     thread = ann.thread()
     javascript.bundle(tmp_path, {**javascript.snippets(DOCS), "main.jsx": code})
     (tmp_path / "package.json").write_text('{"type": "module"}')
-    where = {"SERVER": str(ann.base_url).rstrip("/"), "THREAD": str(thread.pk)}
+    server = str(ann.base_url).rstrip("/")
 
-    wrote = javascript.run("node", tmp_path / "page.js", **where)
+    wrote = javascript.run("node", tmp_path / "page.js", SERVER=server, THREAD=str(thread.pk))
 
     assert json.loads(wrote) == ["error", "Files cannot be sent, only text."]
     assert not thread.messages.exists()

@@ -34,7 +34,8 @@ def run(caller: Caller, code: str) -> list[Any]:
 
 def in_node(code: str, **variables: str) -> list[Any]:
     """Run a module in Node that makes its own client; return what it says."""
-    wrote = javascript.run("node", "--input-type=module", "-e", IMPORT + code, **variables)
+    module = ("--input-type=module", "-e", IMPORT + code)
+    wrote = javascript.run("node", *module, cwd=javascript.HERE, **variables)
     return [json.loads(line) for line in wrote.split("\n") if line]
 
 
